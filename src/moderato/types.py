@@ -1,0 +1,113 @@
+"""The values that travel from stage to stage: arrays as NewTypes, everything else as frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal, NewType, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Views = NewType("Views", NDArray[np.uint8])
+"""uint8 `(N, S, S, 3)`, RGB: rows for one encoder, whoever they belong to."""
+
+Embeddings = NewType("Embeddings", NDArray[np.float32])
+"""float32 `(N, D)`, rows of unit length."""
+
+Scores = NewType("Scores", NDArray[np.float32])
+"""float32 `(N, L)` in 0..1: one row a view, one column a label."""
+
+Box = tuple[int, int, int, int]
+"""left, top, right, bottom in pixels of the whole upright picture; right and bottom are outside."""
+
+Fit = Literal["crop", "squash", "cover"]
+"""How a rectangle becomes a square: its centre, all of it distorted, or overlapping squares that hide nothing."""
+
+Interpolation = Literal["bicubic", "bilinear"]
+
+Action = Literal["allow", "review", "block"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+"""From the mildest to the hardest."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was sent: the bytes of one file, and what its sender calls it."""
+
+    data: bytes
+    name: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the bytes, in hex."""
+        return sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded picture, upright, mode RGB. A still picture is one frame at 0.0 seconds.
+
+    `size` is the (width, height) of the whole picture; `image` may be smaller, where a JPEG was decoded at a scale.
+    """
+
+    image: Image
+    size: tuple[int, int]
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """What an encoder wants to see: squares of `side` pixels."""
+
+    side: int
+    fit: Fit = "crop"
+    interpolation: Interpolation = "bicubic"
+
+
+@dataclass(frozen=True)
+class View:
+    """A rectangle of a frame resized for one consumer: uint8 `(S, S, 3)`, where it was, and its second."""
+
+    pixels: NDArray[np.uint8]
+    box: Box
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a verdict is not `allow`: a label whose score reached a threshold, and where and when it was seen."""
+
+    label: str
+    score: float
+    threshold: float
+    action: Action
+    box: Box
+    time: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a policy decided about one source.
+
+    `scores` holds every label of the policy, also those it only describes; it is empty when `unscannable` says why
+    the picture could not be scanned. `notes` are sentences that a person should know before trusting the scores.
+    `fingerprints` make the verdict repeatable: of the source, the encoder and the policy.
+    """
+
+    source: str
+    action: Action
+    policy: str
+    reasons: tuple[Reason, ...] = ()
+    scores: dict[str, float] = field(default_factory=dict)
+    unscannable: str | None = None
+    notes: tuple[str, ...] = ()
+    fingerprints: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict as plain values, in the order of the fields, ready for JSON."""
+        return asdict(self)
