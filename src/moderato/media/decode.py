@@ -1,0 +1,180 @@
+"""Bytes → frames: every picture format a browser shows, and a few that phones and scanners write.
+
+What a file is, its bytes say: names and mime types are not asked. Limits are checked on the header, before anything is
+decoded. Whatever goes wrong becomes a `DecodeError` or `LimitError` with one code and one sentence.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pi_heif
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from moderato.errors import DecodeError, LimitError, Unscannable
+from moderato.media import _formats
+from moderato.types import Frame
+
+pi_heif.register_heif_opener()
+# What Pillow warns about (damaged EXIF, odd palettes) is in the sender's file: nobody here can act on it.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNED = (5, 6, 7, 8)  # orientations that swap width and height
+_SCALES = ("JPEG", "MPO")  # formats that can be decoded at 1/2, 1/4 and 1/8 (libjpeg's DCT scaling)
+_MOVING = ("GIF", "WEBP", "PNG", "AVIF", "HEIF", "TIFF")  # an MPO's further pictures are depth maps: never shown
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is decoded at all. A picture beyond a limit is unscannable, never judged in part."""
+
+    max_bytes: int = 20 * 2**20
+    """Size of the file."""
+    max_pixels: int = 80_000_000
+    """Width times height of one frame."""
+    max_side: int = 32_000
+    """Width or height, in pixels."""
+    max_frames: int = 8
+    """Frames looked at in an animation: the first, the last and others evenly between them."""
+    max_animation_frames: int = 5_000
+    """Frames an animation may have in all."""
+    max_animation_pixels: int = 1_000_000_000
+    """Frames times width times height: most formats must decode every frame to reach the last."""
+
+
+class Picture:
+    """An opened file: its header is read and within the limits, its pixels are not decoded yet.
+
+    `size` is the upright (width, height). Raises `DecodeError` or `LimitError`.
+    """
+
+    def __init__(self, data: bytes, limits: Limits) -> None:
+        if len(data) > limits.max_bytes:
+            raise LimitError("too_many_bytes", f"the file has {len(data):,} bytes; the limit is {limits.max_bytes:,}.")
+        self._format = _formats.sniff(data)
+        self._data = data
+        with self._opened() as image:
+            _check_size(image, limits)
+            self._turned = _orientation(image) in _TURNED
+            self.size = image.size[::-1] if self._turned else image.size
+            self._wanted = self._sample(image, limits)
+
+    @property
+    def can_scale(self) -> bool:
+        """Whether `frames` can decode at a fraction of the size."""
+        return self._format in _SCALES
+
+    def frames(self, reduction: int = 1) -> Iterator[Frame]:
+        """The sampled frames in order, upright RGB; a format that can scale is decoded at 1/`reduction` (1, 2, 4, 8).
+
+        Raises `DecodeError` when a frame cannot be read to its end.
+        """
+        with self._opened() as image:
+            if self.can_scale and reduction > 1:
+                image.draft(None, (image.width // reduction, image.height // reduction))
+            clock = 0.0
+            for index in range(self._wanted[-1] + 1):
+                if index:
+                    image.seek(index)
+                if index in self._wanted:
+                    image.load()
+                    yield Frame(upright_rgb(image), self.size, image.info.get("timestamp", clock * 1000) / 1000)
+                clock += float(image.info.get("duration") or 0) / 1000
+
+    @contextmanager
+    def _opened(self) -> Iterator[Image.Image]:
+        try:
+            with Image.open(io.BytesIO(self._data), formats=[self._format]) as image:
+                yield image
+        except Unscannable:
+            raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+            raise LimitError("too_many_pixels", "the picture is far larger than any that can be decoded.") from error
+        except Exception as error:  # noqa: BLE001  decoders raise anything at all on hostile bytes
+            raise self._explained(error) from error
+
+    def _explained(self, error: Exception) -> DecodeError:
+        if "truncated" in str(error).lower() or _formats.is_cut(self._data, self._format):
+            return DecodeError("truncated", f"the {self._format} file ends before the picture does.")
+        unnamed = isinstance(error, UnidentifiedImageError) or not str(error)
+        detail = "its header makes no sense" if unnamed else str(error).strip()
+        return DecodeError("corrupt", f"the {self._format} data is damaged ({detail}).")
+
+    def _sample(self, image: Image.Image, limits: Limits) -> tuple[int, ...]:
+        """Indices of the frames to look at."""
+        count = self._count(image, limits.max_animation_frames)
+        if count > limits.max_animation_frames:
+            raise LimitError("too_many_frames", f"the animation has more than {limits.max_animation_frames:,} frames.")
+        pixels = count * image.width * image.height
+        if count > 1 and pixels > limits.max_animation_pixels:
+            raise LimitError(
+                "too_many_pixels",
+                f"{count:,} frames of {image.width} x {image.height} are {pixels:,} pixels; "
+                f"the limit for an animation is {limits.max_animation_pixels:,}.",
+            )
+        spread = np.linspace(0, count - 1, min(count, max(2, limits.max_frames)))
+        return tuple(int(index) for index in spread.round())
+
+    def _count(self, image: Image.Image, limit: int) -> int:
+        if self._format == "GIF":
+            return _formats.count_gif_frames(self._data, limit)
+        if self._format == "TIFF":
+            return _count_pages(image, limit)
+        return getattr(image, "n_frames", 1) if self._format in _MOVING else 1
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A loaded image of any mode as RGB: alpha over white, 16 bits scaled to 8, EXIF orientation applied."""
+    turned = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
+    if turned.mode == "RGB" and "transparency" not in turned.info:
+        return turned.copy() if turned is image else turned
+    if turned.mode[0] in "IF":
+        turned = _to_8_bits(turned)
+    if turned.has_transparency_data:
+        paper = Image.new("RGBA", turned.size, "white")
+        return Image.alpha_composite(paper, turned.convert("RGBA")).convert("RGB")
+    return turned.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and float greys. Pillow's own conversion clips at 255, which turns a scan white."""
+    values = np.asarray(image, dtype=np.float64)
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    if image.mode == "F":  # no convention: 0..1, 0..255 and 0..65535 all occur
+        top = next((top for top in (1.0, 255.0, 65535.0) if values.max(initial=0) <= top), values.max(initial=0))
+    else:
+        top = max(65535.0, values.max(initial=0))
+    return Image.fromarray((values.clip(0) * (255 / top)).round().astype(np.uint8), "L")
+
+
+def _check_size(image: Image.Image, limits: Limits) -> None:
+    width, height = image.size
+    if max(width, height) > limits.max_side:
+        raise LimitError("too_wide", f"{width} x {height} pixels; the limit for a side is {limits.max_side:,}.")
+    if width * height > limits.max_pixels:
+        raise LimitError("too_many_pixels", f"{width} x {height} pixels; the limit is {limits.max_pixels:,} in all.")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001  a damaged EXIF block does not make the picture unreadable
+        return 1
+
+
+def _count_pages(image: Image.Image, limit: int) -> int:
+    """Pages of a TIFF, up to one more than `limit`; seeking reads only the page's header."""
+    count = 1
+    try:
+        while count <= limit:
+            image.seek(count)
+            count += 1
+    except EOFError:
+        image.seek(0)
+    return count

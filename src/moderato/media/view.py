@@ -1,0 +1,84 @@
+"""A frame → views: the squares an encoder looks at. A pure function of the picture and the `ViewSpec`, nothing else."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from moderato.types import Box, Frame, Interpolation, View, ViewSpec
+
+_FILTERS: dict[Interpolation, Image.Resampling] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+}
+_SPARE = 2.0
+"""A scaled JPEG keeps at least this many times the view's side: the resize after it still has pixels to average."""
+_OVERLAP = 1 / 8
+"""Share of a square that its neighbour repeats, so that what lies on a seam is whole in one of them."""
+_MAX_SQUARES = 8
+"""Beyond it (pictures longer than 7 times their width) the squares become oblongs: squeezed, but seen."""
+
+
+def reduction(size: tuple[int, int], spec: ViewSpec) -> int:
+    """The fraction (1, 2, 4 or 8) at which a scalable picture of this size may be decoded for this spec."""
+    room = min(size) / (_SPARE * spec.side)
+    return max((scale for scale in (2, 4, 8) if scale <= room), default=1)
+
+
+def cut(frame: Frame, spec: ViewSpec) -> list[View]:
+    """The views of one frame: one for `crop` and `squash`, one to eight for `cover`."""
+    if spec.fit == "crop":
+        return [_centre(frame, spec)]
+    boxes = [(0.0, 0.0, *map(float, frame.size))] if spec.fit == "squash" else _squares(*frame.size)
+    return [_view(frame, spec, box) for box in boxes]
+
+
+def _view(frame: Frame, spec: ViewSpec, box: tuple[float, float, float, float]) -> View:
+    """A rectangle of the whole picture, resized to the square."""
+    across, down = frame.image.width / frame.size[0], frame.image.height / frame.size[1]
+    inside = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+    image = frame.image.resize((spec.side, spec.side), _FILTERS[spec.interpolation], box=inside)
+    return View(np.asarray(image), _rounded(box), frame.time)
+
+
+def _centre(frame: Frame, spec: ViewSpec) -> View:
+    """Shortest side to S, then the central S×S, to the pixel as Hugging Face's CLIP processor has it.
+
+    Only that square and the few pixels around it that the filter reads are resized: a strip of 1 × 30,000 pixels must
+    not become 224 × 6,720,000.
+    """
+    side, image, short = spec.side, frame.image, min(frame.size)
+    width, height = (int(side * length / short) for length in frame.size)
+    left, top = (width - side) // 2, (height - side) // 2
+    columns = _window(left, side, width, image.width)
+    rows = _window(top, side, height, image.height)
+    box = (columns[0] * image.width / width, rows[0] * image.height / height,
+           columns[1] * image.width / width, rows[1] * image.height / height)  # fmt: skip
+    resized = image.resize((columns[1] - columns[0], rows[1] - rows[0]), _FILTERS[spec.interpolation], box=box)
+    x, y = left - columns[0], top - rows[0]
+    pixels = np.asarray(resized.crop((x, y, x + side, y + side)))
+    scale = short / side
+    return View(pixels, _rounded((left * scale, top * scale, (left + side) * scale, (top + side) * scale)), frame.time)
+
+
+def _window(start: int, length: int, whole: int, original: int) -> tuple[int, int]:
+    """A stretch of the resized picture, widened by what a filter of radius 2 reads, within the picture."""
+    margin = math.ceil(2 * max(1.0, whole / original)) + 1
+    return max(0, start - margin), min(whole, start + length + margin)
+
+
+def _squares(width: int, height: int) -> list[tuple[float, float, float, float]]:
+    """Overlapping squares along the longer side that together show all of it."""
+    short, long = min(width, height), max(width, height)
+    count = min(_MAX_SQUARES, math.ceil((long / short - _OVERLAP) / (1 - _OVERLAP)))
+    length = max(float(short), long / (count - (count - 1) * _OVERLAP))
+    starts = np.linspace(0, long - length, count)
+    if width >= height:
+        return [(float(start), 0.0, float(start + length), float(height)) for start in starts]
+    return [(0.0, float(start), float(width), float(start + length)) for start in starts]
+
+
+def _rounded(box: tuple[float, float, float, float]) -> Box:
+    return (round(box[0]), round(box[1]), round(box[2]), round(box[3]))

@@ -1,0 +1,40 @@
+"""A kind's name is its module's name: `encoders/onnx.py` is the runtime `onnx`. The one place that looks names up.
+
+Modules whose names begin with an underscore are machinery and no plugins.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+
+from moderato.errors import MissingExtra, SettingsError, nearest
+
+
+@cache
+def names(package: str) -> tuple[str, ...]:
+    """The plugins in a package, sorted; none of them is imported."""
+    found = pkgutil.iter_modules(import_module(package).__path__)
+    return tuple(sorted(module.name for module in found if not module.name.startswith("_")))
+
+
+def load(package: str, name: str) -> ModuleType:
+    """Import the plugin `name` of a package.
+
+    Raises `SettingsError` listing the known names, or `MissingExtra` naming what to install.
+    """
+    if name not in names(package):
+        raise SettingsError(f"There is no '{name}' in {package}. {nearest(name, names(package))}")
+    try:
+        return import_module(f"{package}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name and not error.name.startswith("moderato"):
+            raise MissingExtra(f"'{name}' needs the package '{error.name}', which is not installed.") from error
+        raise
+
+
+def modules(package: str) -> dict[str, ModuleType]:
+    """All plugins of a package by name, imported."""
+    return {name: load(package, name) for name in names(package)}

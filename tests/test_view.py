@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from moderato.media import Limits, prepare
+from moderato.media.view import cut, reduction
+from moderato.types import Fit, Frame, View, ViewSpec
+from pictures import encoded, photo
+
+
+def views(image: Image.Image, fit: Fit, side: int = 224) -> list[View]:
+    return cut(Frame(image, image.size), ViewSpec(side, fit))
+
+
+def far(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean difference in steps of 1/255."""
+    return float(np.abs(a.astype(float) - b.astype(float)).mean())
+
+
+def whole_then_crop(image: Image.Image, side: int) -> np.ndarray:
+    """What Hugging Face's processor does, without its shortcuts' absence: resize everything, then cut the centre."""
+    short = min(image.size)
+    width, height = (int(side * length / short) for length in image.size)
+    left, top = (width - side) // 2, (height - side) // 2
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(resized.crop((left, top, left + side, top + side)))
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1000, 333), (224, 224), (225, 300), (100, 60), (31, 32)])
+@pytest.mark.parametrize("side", [48, 224])
+def test_crop_resizes_only_what_it_keeps_and_gives_the_same_pixels(size: tuple[int, int], side: int) -> None:
+    image = photo(*size)
+    (view,) = views(image, "crop", side)
+    assert view.pixels.shape == (side, side, 3)
+    assert far(view.pixels, whole_then_crop(image, side)) <= 0.01
+
+
+def test_crop_names_the_middle() -> None:
+    (view,) = views(photo(640, 480), "crop")
+    assert view.box == pytest.approx((80, 0, 560, 480), abs=2)
+
+
+def test_squash_shows_everything() -> None:
+    image = photo(640, 480)
+    (view,) = views(image, "squash")
+    assert view.box == (0, 0, 640, 480)
+    assert far(view.pixels, np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC))) == 0
+
+
+@pytest.mark.parametrize("size", [(480, 480), (640, 480), (960, 480), (300, 2000), (5000, 480), (1, 900), (9000, 2)])
+def test_cover_leaves_no_pixel_unseen(size: tuple[int, int]) -> None:
+    seen = np.zeros(size[::-1], dtype=bool)
+    boxes = [view.box for view in views(Image.new("RGB", size), "cover")]
+    for left, top, right, bottom in boxes:
+        seen[top:bottom, left:right] = True
+    assert seen.all()
+    assert 1 <= len(boxes) <= 8
+
+
+def test_cover_of_a_square_is_one_view_and_neighbours_overlap() -> None:
+    assert len(views(photo(300, 300), "cover")) == 1
+    boxes = [view.box for view in views(photo(960, 480), "cover")]
+    assert all(left[2] - right[0] >= 480 / 8 - 1 for left, right in zip(boxes, boxes[1:], strict=False))
+
+
+def test_a_strip_does_not_become_a_giant() -> None:
+    (view,) = views(Image.new("RGB", (30_000, 1), "red"), "crop")
+    assert view.pixels.shape == (224, 224, 3)
+
+
+def test_the_scale_of_a_jpeg_follows_from_the_spec_alone() -> None:
+    assert [reduction((width, width), ViewSpec(224)) for width in (400, 895, 896, 1791, 1792, 9000)] == [1, 1, 2, 2, 4, 8]
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "cover"])
+@pytest.mark.parametrize("name", ["JPEG", "PNG"])
+def test_another_consumer_leaves_the_views_bit_equal(fit: Fit, name: str) -> None:
+    data = encoded(photo(2000, 1500), name)
+    spec = ViewSpec(224, fit)
+    others = [ViewSpec(48, "crop"), ViewSpec(384, "squash"), ViewSpec(224, "cover", "bilinear")]
+    alone = prepare(data, [spec], Limits()).views[spec]
+    among = prepare(data, [*others, spec], Limits()).views[spec]
+    assert len(alone) == len(among)
+    assert all(np.array_equal(a.pixels, b.pixels) and a.box == b.box for a, b in zip(alone, among, strict=True))
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "cover"])
+def test_scaled_decoding_stays_within_a_step_of_the_full_one(fit: Fit) -> None:
+    image = photo(4000, 3000)
+    data = encoded(image, "JPEG", quality=90)
+    with Image.open(__import__("io").BytesIO(data)) as opened:
+        full = cut(Frame(opened.convert("RGB"), opened.size), ViewSpec(224, fit))
+    scaled = prepare(data, [ViewSpec(224, fit)], Limits()).views[ViewSpec(224, fit)]
+    control = cut(Frame(image.rotate(2), image.size), ViewSpec(224, fit))
+    for a, b, turned in zip(full, scaled, control, strict=True):
+        assert far(a.pixels, b.pixels) <= 1
+        assert far(a.pixels, turned.pixels) > 1
+
+
+def test_boxes_are_in_pixels_of_the_whole_picture_however_it_was_decoded() -> None:
+    data = encoded(photo(4000, 3000), "JPEG")
+    prepared = prepare(data, [ViewSpec(224, "cover")], Limits())
+    boxes = [view.box for view in prepared.views[ViewSpec(224, "cover")]]
+    assert prepared.size == (4000, 3000)
+    assert boxes == [(0, 0, 3000, 3000), (1000, 0, 4000, 3000)]
