@@ -115,7 +115,9 @@ def test_exif_orientation_is_applied(name: str, orientation: int) -> None:
     pixels = np.asarray(frame.image).astype(int)
     height, width = pixels.shape[:2]
     assert picture.size == frame.size == ((64, 32) if orientation < 5 else (32, 64))
-    quarters = {(r, c): pixels[height // 4 + r * height // 2, width // 4 + c * width // 2] for r in (0, 1) for c in (0, 1)}
+    quarters = {
+        (r, c): pixels[height // 4 + r * height // 2, width // 4 + c * width // 2] for r in (0, 1) for c in (0, 1)
+    }
     red = {place for place, pixel in quarters.items() if pixel[0] > 150 and pixel[2] < 100}
     assert red == {expected}
 

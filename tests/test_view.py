@@ -71,7 +71,14 @@ def test_a_strip_does_not_become_a_giant() -> None:
 
 
 def test_the_scale_of_a_jpeg_follows_from_the_spec_alone() -> None:
-    assert [reduction((width, width), ViewSpec(224)) for width in (400, 895, 896, 1791, 1792, 9000)] == [1, 1, 2, 2, 4, 8]
+    assert [reduction((width, width), ViewSpec(224)) for width in (400, 895, 896, 1791, 1792, 9000)] == [
+        1,
+        1,
+        2,
+        2,
+        4,
+        8,
+    ]
 
 
 @pytest.mark.parametrize("fit", ["crop", "squash", "cover"])

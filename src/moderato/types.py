@@ -111,3 +111,41 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """The verdict as plain values, in the order of the fields, ready for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Which of some labels a picture shows: the first of the highest, and a probability 0..1 for each.
+
+    `prediction` is None and `probabilities` is empty when `unscannable` says why.
+    """
+
+    source: str
+    prediction: str | None
+    probabilities: dict[str, float]
+    unscannable: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> Classification:
+        """A verdict seen as a classification: all of its scores, none of its actions."""
+        scores = verdict.scores
+        prediction = max(scores, key=lambda label: scores[label]) if scores else None
+        return cls(verdict.source, prediction, scores, verdict.unscannable, verdict.notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values; what is empty beyond the first three is left out."""
+        return {key: value for key, value in asdict(self).items() if value or key in _ALWAYS}
+
+
+_ALWAYS = ("source", "prediction", "probabilities")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A picture's embedding: float32 `(D,)` of unit length, or None when `unscannable` says why."""
+
+    source: str
+    embedding: NDArray[np.float32] | None
+    unscannable: str | None = None
+    notes: tuple[str, ...] = ()

@@ -31,7 +31,8 @@ def cut(frame: Frame, spec: ViewSpec) -> list[View]:
     """The views of one frame: one for `crop` and `squash`, one to eight for `cover`."""
     if spec.fit == "crop":
         return [_centre(frame, spec)]
-    boxes = [(0.0, 0.0, *map(float, frame.size))] if spec.fit == "squash" else _squares(*frame.size)
+    width, height = frame.size
+    boxes = [(0.0, 0.0, float(width), float(height))] if spec.fit == "squash" else _squares(width, height)
     return [_view(frame, spec, box) for box in boxes]
 
 

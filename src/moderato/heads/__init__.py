@@ -1,0 +1,1 @@
+"""Heads: embeddings → scores. One kind a file."""

@@ -1,0 +1,191 @@
+"""The whole way of a picture, on one screen. Read this first.
+
+    sources ─load, prepare→ views ─rows→ embeddings ─score, decide→ verdicts
+
+`prepare` runs in threads, a picture each, and may fail for that picture alone. Views of all pictures, whoever they
+belong to and whatever is asked of them, share the rows that an encoder takes. What is asked is a task (`tasks.py`): a
+policy made ready, or the embeddings themselves.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from moderato.encoders import Encoder
+from moderato.errors import Unscannable
+from moderato.media import Limits, Prepared, prepare
+from moderato.media.fetch import FetchOptions
+from moderato.media.load import Sendable, load, name_of
+from moderato.policy import Policy, policy_of_labels
+from moderato.tasks import Embed, Judge, Task, view_of
+from moderato.types import Classification, Embedded, Embeddings, Fit, Source, Verdict, Views
+
+T = TypeVar("T")
+
+_READY = 256  # policies kept ready; labels written on the spot are policies too
+
+
+@dataclass
+class _Item(Generic[T]):
+    """One source on its way: what it became, or why it could not be scanned."""
+
+    name: str
+    task: Task[T]
+    future: Future[tuple[Source, Prepared]]
+
+    @property
+    def views(self) -> list[np.ndarray]:
+        """Its views, none when it is unscannable."""
+        if isinstance(self.future.exception(), Unscannable):
+            return []
+        return [view.pixels for view in self.future.result()[1].views[self.task.spec]]
+
+    def answer(self, embeddings: Embeddings) -> T:
+        """What the task makes of it."""
+        reason = self.future.exception()
+        if isinstance(reason, Unscannable):
+            return self.task.refuse(self.name, reason)
+        return self.task.finish(*self.future.result(), embeddings)
+
+
+class Moderator:
+    """Judges pictures by a policy; thread-safe.
+
+    `open_encoder` opens an encoder by its card's name or its folder; it is asked once for each. `neutral_anchors` names
+    what an encoder compares independent labels with. `rows` is how many views one call of an encoder takes at most,
+    `threads` how many pictures are prepared at a time.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        open_encoder: Callable[[str], Encoder],
+        neutral_anchors: Callable[[str], Sequence[str]],
+        *,
+        limits: Limits = Limits(),  # noqa: B008  frozen
+        fetching: FetchOptions = FetchOptions(),  # noqa: B008  frozen
+        threads: int = 2,
+        rows: int = 16,
+    ) -> None:
+        self.policy = policy
+        self._open_encoder = open_encoder
+        self._neutral_anchors = neutral_anchors
+        self._limits = limits
+        self._fetching = fetching
+        self._threads = threads
+        self._rows = rows
+        self._encoders: dict[str, Encoder] = {}
+        self._judges: dict[str, Judge] = {}
+        self._lock = threading.RLock()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
+
+    def check(self, source: Sendable, policy: Policy | None = None) -> Verdict:
+        """The verdict on one source: bytes, a path, an http(s) URL or a `Source`. A bad picture does not raise."""
+        return next(self.check_many([source], policy))
+
+    def check_many(self, sources: Iterable[Sendable], policy: Policy | None = None) -> Iterator[Verdict]:
+        """Verdicts in the order of the sources, which are read as they are needed and may be endless."""
+        judge = self.ready(policy or self.policy)
+        return self.run((source, judge) for source in sources)
+
+    def classify(
+        self,
+        source: Sendable,
+        labels: Sequence[str],
+        *,
+        encoder: str | None = None,
+        independent: bool = False,
+        fit: Fit | None = None,
+    ) -> Classification:
+        """Which of the labels one picture shows; see `classify_many`."""
+        return next(self.classify_many([source], labels, encoder=encoder, independent=independent, fit=fit))
+
+    def classify_many(
+        self,
+        sources: Iterable[Sendable],
+        labels: Sequence[str],
+        *,
+        encoder: str | None = None,
+        independent: bool = False,
+        fit: Fit | None = None,
+    ) -> Iterator[Classification]:
+        """Probabilities of labels written on the spot, in the order of the sources.
+
+        A softmax over the labels, or each for itself when `independent`, by the encoder (the policy's without one).
+        Raises `RequestError` when there is no label or a blank one.
+        """
+        encoder = encoder or self.policy.encoder
+        anchors = self._neutral_anchors(encoder) if independent else ()
+        judge = self.ready(policy_of_labels(labels, encoder, anchors=anchors, fit=fit))
+        return map(Classification.of, self.run((source, judge) for source in sources))
+
+    def embed_many(
+        self, sources: Iterable[Sendable], *, encoder: str | None = None, fit: Fit | None = None
+    ) -> Iterator[Embedded]:
+        """Embeddings in the order of the sources."""
+        opened = self.encoder(encoder or self.policy.encoder)
+        task = Embed(opened, view_of(opened, fit))
+        return self.run((source, task) for source in sources)
+
+    def ready(self, policy: Policy) -> Judge:
+        """Open what a policy needs and embed its prompts, once for each policy.
+
+        Raises `OperatorError` (weights that cannot be had, above all): here, never while judging.
+        """
+        with self._lock:
+            judge = self._judges.pop(policy.fingerprint, None) or Judge.ready(policy, self.encoder(policy.encoder))
+            self._judges[policy.fingerprint] = judge
+            if len(self._judges) > _READY:
+                del self._judges[next(iter(self._judges))]  # the least recently used
+            return judge
+
+    def encoder(self, name: str) -> Encoder:
+        """An encoder by its card's name or its folder."""
+        with self._lock:
+            if name not in self._encoders:
+                self._encoders[name] = self._open_encoder(name)
+            return self._encoders[name]
+
+    def run(self, asked: Iterable[tuple[Sendable, Task[T]]]) -> Iterator[T]:
+        """Answers in the order of the questions; those about one encoder share its rows, whatever they ask."""
+        batch: list[_Item[T]] = []
+        for item in self._prepared(asked):
+            batch.append(item)
+            if sum(len(item.views) for item in batch) >= self._rows:
+                yield from self._answers(batch)
+                batch = []
+        yield from self._answers(batch)
+
+    def _prepared(self, asked: Iterable[tuple[Sendable, Task[T]]]) -> Iterator[_Item[T]]:
+        """Items in order. Threads prepare ahead, a bounded number of pictures."""
+        ahead: deque[_Item[T]] = deque()
+        for source, task in asked:
+            ahead.append(_Item(name_of(source), task, self._pool.submit(self._prepare, source, task)))
+            if len(ahead) > 2 * self._threads:
+                yield ahead.popleft()
+        yield from ahead
+
+    def _prepare(self, source: Sendable, task: Task[T]) -> tuple[Source, Prepared]:
+        loaded = load(source, self._limits, self._fetching)
+        return loaded, prepare(loaded.data, [task.spec], self._limits)
+
+    def _answers(self, batch: Sequence[_Item[T]]) -> Iterator[T]:
+        """Encode all views of a batch, then let every item take its own rows back."""
+        rows: dict[int, Iterator[np.ndarray]] = {}
+        for encoder in {id(item.task.encoder): item.task.encoder for item in batch}.values():
+            mine = [view for item in batch if item.task.encoder is encoder for view in item.views]
+            rows[id(encoder)] = iter(self._encode(encoder, mine))
+        for item in batch:
+            own = [next(rows[id(item.task.encoder)]) for _ in item.views]
+            yield item.answer(Embeddings(np.array(own)))
+
+    def _encode(self, encoder: Encoder, views: Sequence[np.ndarray]) -> list[np.ndarray]:
+        chunks = [views[i : i + self._rows] for i in range(0, len(views), self._rows)]
+        return [row for chunk in chunks for row in encoder.encode(Views(np.stack(chunk)))]

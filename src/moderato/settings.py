@@ -1,0 +1,62 @@
+"""Settings: the only reader of the environment.
+
+Each option is written once, in the dataclass of the module that uses it; this class nests those. `Limits.max_bytes` is
+`MODERATO_MEDIA__MAX_BYTES`. A misspelt name is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from moderato.errors import SettingsError, nearest
+from moderato.media import Limits
+from moderato.media.fetch import FetchOptions
+
+_PREFIX = "MODERATO_"
+
+
+def _data_folder() -> Path:
+    """Where programs keep their data: https://specifications.freedesktop.org/basedir-spec/latest/."""
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "moderato"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; every field is an environment variable of the same name behind `MODERATO_`."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    data: Path = Field(default_factory=_data_folder)
+    """moderato's own folder: records of model files, embeddings of prompts."""
+    models: Path | None = None
+    """A folder of model files that is looked into before anything is downloaded."""
+    runtime: str = "onnx"
+    """What executes encoders."""
+    threads: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    """Cores to use, for the encoder and for preparing pictures."""
+    rows: Annotated[int, Field(ge=1, le=256)] = 16
+    """Views that one call of an encoder takes at most."""
+    media: Limits = Limits()
+    fetch: FetchOptions = FetchOptions()
+
+
+def read_settings() -> Settings:
+    """The settings of this process. Raises `SettingsError` naming the variable and what would be right."""
+    known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if variable.startswith(_PREFIX) and variable.split("__")[0].upper() not in known:
+            raise SettingsError(f"{variable} is not a setting. {nearest(variable, known)}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(map(_sentence, error.errors(include_url=False)))) from None
+
+
+def _sentence(problem: object) -> str:
+    assert isinstance(problem, dict)
+    variable = _PREFIX + "__".join(map(str, problem["loc"])).upper()
+    return f"{variable} is {problem['input']!r}: {problem['msg']}."
