@@ -11,7 +11,7 @@ from moderato.cards import EncoderCard, encoder_card, encoder_names
 from moderato.encoders import Encoder, PromptCache, open_encoder
 from moderato.errors import CardError
 from moderato.moderator import Moderator
-from moderato.policy import read_policy
+from moderato.policy import Policy, read_policy, shipped_policies
 from moderato.settings import Settings, read_settings
 from moderato.weights import HubFiles, Store
 
@@ -25,7 +25,8 @@ _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"
 def load(policy: str | Path = DEFAULT_POLICY, encoder: str | None = None) -> Moderator:
     """A moderator for a shipped policy by name or one from a TOML file, ready to judge.
 
-    `encoder`, a card's name or a model folder, stands in for the policy's own. Settings come from the environment.
+    `encoder`, a card's name or a model folder, is the one behind `classify` and `embed`; the policy's without it.
+    Settings come from the environment.
     Raises `OperatorError`: a policy that is wrong, weights that cannot be had. What it returns no longer fails for
     such reasons.
     """
@@ -51,14 +52,12 @@ class Workshop:
 
     def moderator(self, policy: str | Path, encoder: str | None = None) -> Moderator:
         """A moderator whose encoders are opened when they are first needed."""
-        read = read_policy(policy)
-        if encoder:
-            read = read.model_copy(update={"encoder": encoder})
         settings = self.settings
         return Moderator(
-            read,
+            read_policy(policy),
             self.encoder,
             neutral_anchors,
+            encoder=encoder,
             limits=settings.media,
             fetching=settings.fetch,
             threads=settings.threads,
@@ -82,6 +81,16 @@ class Workshop:
     def files(self, card: EncoderCard) -> Path:
         """The folder with a card's files; downloads what is missing."""
         return card.folder or self.store.path(card.name, hub_files(card))
+
+    def present(self, card: EncoderCard) -> bool:
+        """Whether a card's files are on this machine; nothing is downloaded."""
+        return card.folder is not None or self.store.present(card.name, hub_files(card)) is not None
+
+    def policies_here(self, own: Policy) -> dict[str, Policy]:
+        """`own`, and the shipped policies whose encoder's files are on this machine."""
+        shipped = map(read_policy, shipped_policies())
+        here = {policy.name: policy for policy in shipped if self.present(encoder_card(policy.encoder))}
+        return {**here, own.name: own}
 
     def _open(self, folder: Path, name: str, card: EncoderCard | None = None) -> Encoder:
         return open_encoder(

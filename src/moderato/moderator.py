@@ -29,6 +29,7 @@ from moderato.types import Classification, Embedded, Embeddings, Fit, Source, Ve
 
 T = TypeVar("T")
 
+_AHEAD = 16  # pictures on their way at a time: most wait for a network or a disk, `threads` of them decode
 _READY = 256  # policies kept ready; labels written on the spot are policies too
 
 
@@ -58,9 +59,9 @@ class _Item(Generic[T]):
 class Moderator:
     """Judges pictures by a policy; thread-safe.
 
-    `open_encoder` opens an encoder by its card's name or its folder; it is asked once for each. `neutral_anchors` names
-    what an encoder compares independent labels with. `rows` is how many views one call of an encoder takes at most,
-    `threads` how many pictures are prepared at a time.
+    `encoder` (a card's name or a folder) is behind `classify` and `embed`; the policy's when None. `open_encoder` opens
+    one by that name and is asked once for each; `neutral_anchors` says what it compares independent labels with.
+    `rows` is how many views one call of an encoder takes at most, `threads` how many pictures are decoded at a time.
     """
 
     def __init__(
@@ -69,22 +70,24 @@ class Moderator:
         open_encoder: Callable[[str], Encoder],
         neutral_anchors: Callable[[str], Sequence[str]],
         *,
+        encoder: str | None = None,
         limits: Limits = Limits(),  # noqa: B008  frozen
         fetching: FetchOptions = FetchOptions(),  # noqa: B008  frozen
         threads: int = 2,
         rows: int = 16,
     ) -> None:
         self.policy = policy
+        self.default_encoder = encoder or policy.encoder
         self._open_encoder = open_encoder
         self._neutral_anchors = neutral_anchors
         self._limits = limits
         self._fetching = fetching
-        self._threads = threads
         self._rows = rows
         self._encoders: dict[str, Encoder] = {}
         self._judges: dict[str, Judge] = {}
         self._lock = threading.RLock()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
+        self._cores = threading.Semaphore(threads)
+        self._pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="prepare")
 
     def check(self, source: Sendable, policy: Policy | None = None) -> Verdict:
         """The verdict on one source: bytes, a path, an http(s) URL or a `Source`. A bad picture does not raise."""
@@ -100,39 +103,49 @@ class Moderator:
         source: Sendable,
         labels: Sequence[str],
         *,
-        encoder: str | None = None,
         independent: bool = False,
         fit: Fit | None = None,
     ) -> Classification:
         """Which of the labels one picture shows; see `classify_many`."""
-        return next(self.classify_many([source], labels, encoder=encoder, independent=independent, fit=fit))
+        return next(self.classify_many([source], labels, independent=independent, fit=fit))
 
     def classify_many(
         self,
         sources: Iterable[Sendable],
         labels: Sequence[str],
         *,
-        encoder: str | None = None,
         independent: bool = False,
         fit: Fit | None = None,
     ) -> Iterator[Classification]:
         """Probabilities of labels written on the spot, in the order of the sources.
 
-        A softmax over the labels, or each for itself when `independent`, by the encoder (the policy's without one).
-        Raises `RequestError` when there is no label or a blank one.
+        A softmax over the labels, or each for itself when `independent`. Raises `RequestError` when there is no label.
         """
-        encoder = encoder or self.policy.encoder
+        encoder = self.default_encoder
         anchors = self._neutral_anchors(encoder) if independent else ()
         judge = self.ready(policy_of_labels(labels, encoder, anchors=anchors, fit=fit))
         return map(Classification.of, self.run((source, judge) for source in sources))
 
-    def embed_many(
-        self, sources: Iterable[Sendable], *, encoder: str | None = None, fit: Fit | None = None
-    ) -> Iterator[Embedded]:
+    def embed_many(self, sources: Iterable[Sendable], *, fit: Fit | None = None) -> Iterator[Embedded]:
         """Embeddings in the order of the sources."""
-        opened = self.encoder(encoder or self.policy.encoder)
-        task = Embed(opened, view_of(opened, fit))
+        encoder = self.encoder(self.default_encoder)
+        task = Embed(encoder, view_of(encoder, fit))
         return self.run((source, task) for source in sources)
+
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Embeddings `(N, D)` of texts, in the same space as those of pictures."""
+        return self.encoder(self.default_encoder).texts.encode(texts)
+
+    def warm_up(self) -> None:
+        """Let every part answer once, so that the first picture finds them open.
+
+        Raises `OperatorError` when one cannot.
+        """
+        self.ready(self.policy)
+        for name in {self.policy.encoder, self.default_encoder}:
+            encoder = self.encoder(name)
+            encoder.encode(Views(np.zeros((1, encoder.view.side, encoder.view.side, 3), np.uint8)))
+            encoder.texts.encode(["a picture"])
 
     def ready(self, policy: Policy) -> Judge:
         """Open what a policy needs and embed its prompts, once for each policy.
@@ -168,13 +181,14 @@ class Moderator:
         ahead: deque[_Item[T]] = deque()
         for source, task in asked:
             ahead.append(_Item(name_of(source), task, self._pool.submit(self._prepare, source, task)))
-            if len(ahead) > 2 * self._threads:
+            if len(ahead) > _AHEAD:
                 yield ahead.popleft()
         yield from ahead
 
     def _prepare(self, source: Sendable, task: Task[T]) -> tuple[Source, Prepared]:
         loaded = load(source, self._limits, self._fetching)
-        return loaded, prepare(loaded.data, [task.spec], self._limits)
+        with self._cores:
+            return loaded, prepare(loaded.data, [task.spec], self._limits)
 
     def _answers(self, batch: Sequence[_Item[T]]) -> Iterator[T]:
         """Encode all views of a batch, then let every item take its own rows back."""

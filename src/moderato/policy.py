@@ -68,7 +68,7 @@ class Policy(_Table):
     anchors: list[Text] = []
     exclusive: list[Annotated[list[str], Field(min_length=1)]] = []
     """Groups of labels of which exactly one is taken to be true: a softmax, and no anchors."""
-    labels: Annotated[dict[Text, Label], Field(min_length=1)]
+    labels: Annotated[dict[str, Label], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _whole(self) -> Policy:
@@ -143,11 +143,11 @@ def policy_of_labels(
     """The policy behind `classify`: labels as they are written, described and never acted on.
 
     Exclusive without `anchors`, independent with them. Over several frames or views the mean is taken, so that an
-    exclusive group still sums to 1. Raises `RequestError` when there are no labels or one of them is blank.
+    exclusive group still sums to 1. Raises `RequestError` when there are no labels.
     """
     names = list(dict.fromkeys(labels))
-    if not names or not all(name.strip() for name in names):
-        raise RequestError("Name at least one label, and none that is blank.")
+    if not names:
+        raise RequestError("Name at least one label.")
     return Policy(
         name="labels",
         encoder=encoder,

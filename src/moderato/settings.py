@@ -7,6 +7,7 @@ Each option is written once, in the dataclass of the module that uses it; this c
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,18 @@ _PREFIX = "MODERATO_"
 def _data_folder() -> Path:
     """Where programs keep their data: https://specifications.freedesktop.org/basedir-spec/latest/."""
     return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "moderato"
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What the HTTP service accepts."""
+
+    max_images: int = 32
+    """Pictures in one request."""
+    max_labels: int = 128
+    """Labels in one request."""
+    max_body: int = 64 * 2**20
+    """Bytes of one request."""
 
 
 class Settings(BaseSettings):
@@ -42,6 +55,7 @@ class Settings(BaseSettings):
     """Views that one call of an encoder takes at most."""
     media: Limits = Limits()
     fetch: FetchOptions = FetchOptions()
+    serve: ServeOptions = ServeOptions()
 
 
 def read_settings() -> Settings:

@@ -64,8 +64,11 @@ class PromptCache:
         rows: dict[str, Row] = {}
         with self._database() as database:
             for text in texts:
-                found = database.execute("SELECT row FROM prompts WHERE space = ? AND text = ?", (space, text))
-                rows |= {text: np.frombuffer(row, "<f4").astype(np.float32) for (row,) in found}
+                found = database.execute(
+                    "SELECT row FROM prompts WHERE space = ? AND text = ?", (space, text)
+                ).fetchone()
+                if found:
+                    rows[text] = np.frombuffer(found[0], "<f4").astype(np.float32)
         return rows
 
     @contextmanager

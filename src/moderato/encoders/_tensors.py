@@ -1,8 +1,8 @@
 """Safetensors files as named arrays, mapped and not read until asked for.
 
-safetensors' own numpy door copies each tensor and refuses bfloat16; weights of gigabytes deserve neither. It checks the
-header here (https://github.com/huggingface/safetensors#format), and the arrays are then views of one file mapping, whose
-pages `release` gives back to the system.
+safetensors' own numpy door copies each tensor, which weights of gigabytes do not deserve. It checks the header here
+(https://github.com/huggingface/safetensors#format), and the arrays are then views of one file mapping, whose pages
+`release` gives back to the system.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Tower:
 
     def _block(self) -> dict[str, Shape]:
         linear = {
-            **{part: (self.width, self.width) for part in ("query", "key", "value", "out")},
+            **dict.fromkeys(("query", "key", "value", "out"), (self.width, self.width)),
             "up": (self.hidden, self.width),
             "down": (self.width, self.hidden),
         }
@@ -145,7 +145,9 @@ class TextTower(Tower):
 
     def pool(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Position of the pooled token in each row of `(N, T)` ids: int64 `(N,)`."""
-        return ids.argmax(axis=1) if self.end is None else (ids == self.end).argmax(axis=1)
+        wanted = ids if self.end is None else ids == self.end
+        positions: NDArray[np.int64] = np.argmax(wanted, axis=1).astype(np.int64)
+        return positions
 
 
 @dataclass(frozen=True)

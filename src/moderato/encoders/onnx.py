@@ -9,6 +9,7 @@ attention: nothing else of it is read (exact).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -81,7 +82,7 @@ class _Graph:
         self._constants: list[TensorProto] = []
         self._weights: dict[str, NDArray[np.float32]] = {}
 
-    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: object) -> str:
+    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         result = f"{operator}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(operator, inputs, [result], domain=domain, **attributes))
         return result

@@ -96,7 +96,7 @@ class Picture:
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
             raise LimitError("too_many_pixels", "the picture is far larger than any that can be decoded.") from error
-        except Exception as error:  # noqa: BLE001  decoders raise anything at all on hostile bytes
+        except Exception as error:
             raise self._explained(error) from error
 
     def _explained(self, error: Exception) -> DecodeError:

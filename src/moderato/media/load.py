@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moderato.errors import DecodeError, LimitError
@@ -9,13 +12,32 @@ from moderato.media.decode import Limits
 from moderato.media.fetch import FetchOptions, fetch
 from moderato.types import Source
 
-Sendable = bytes | str | Path | Source
-"""The bytes of a file, a path, an http(s) URL, or a source that is already read."""
+
+@dataclass(frozen=True)
+class Url:
+    """An address to fetch, and nothing else: never a path, whatever it says."""
+
+    url: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Base64:
+    """A file as base64 text, with or without a `data:` URL's head."""
+
+    text: str
+    name: str = ""
+
+
+Sendable = bytes | str | Path | Url | Base64 | Source
+"""The bytes of a file, a path or an http(s) URL as text, or one of the kinds above."""
 
 
 def name_of(sent: Sendable) -> str:
-    """What the sender would call it."""
-    if isinstance(sent, Source):
+    """What the sender calls it."""
+    if isinstance(sent, Url):
+        return sent.name or sent.url
+    if isinstance(sent, Base64 | Source):
         return sent.name
     return "" if isinstance(sent, bytes) else str(sent)
 
@@ -29,9 +51,26 @@ def load(sent: Sendable, limits: Limits, fetching: FetchOptions) -> Source:
         return sent
     if isinstance(sent, bytes):
         return Source(sent)
+    if isinstance(sent, Base64):
+        return Source(_decoded(sent.text, limits), sent.name)
+    if isinstance(sent, Url):
+        return replace(fetch(sent.url, fetching), name=name_of(sent))
     if isinstance(sent, str) and sent.lower().startswith(("http://", "https://")):
         return fetch(sent, fetching)
     return _read(Path(sent), limits)
+
+
+def _decoded(text: str, limits: Limits) -> bytes:
+    head, comma, body = text.partition(",")
+    if comma and not head.startswith("data:"):
+        raise DecodeError("bad_base64", "the text is neither base64 nor a data: URL.")
+    body = body if comma else head
+    if len(body) * 3 // 4 > limits.max_bytes * 1.1:  # line breaks may add a little
+        raise LimitError("too_many_bytes", f"the file is larger than the limit of {limits.max_bytes:,} bytes.")
+    try:
+        return base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise DecodeError("bad_base64", f"the text is not base64 ({error}).") from error
 
 
 def _read(path: Path, limits: Limits) -> Source:

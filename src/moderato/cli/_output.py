@@ -1,0 +1,93 @@
+"""How answers look in a terminal: tables for people, lines of JSON for programs, a bar while they wait."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from time import perf_counter
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from moderato.types import ACTIONS, Classification, Verdict
+
+T = TypeVar("T")
+
+COLOURS = {"allow": "green", "review": "yellow", "block": "red"}
+
+_A_HANDFUL = 5
+_SHOWN = 4  # labels in one cell
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """One object, one line; flushed, so that a pipe sees it at once."""
+    sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def watched(answers: Iterable[T], total: int) -> Iterator[T]:
+    """The same answers, behind a progress bar when there is a terminal and more than a handful."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = total <= _A_HANDFUL or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        yield from progress.track(answers, total=total, description="pictures")
+
+
+def verdict_table(verdicts: Iterable[Verdict]) -> Table:
+    """A row for each verdict: what was decided, and why."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("picture", overflow="fold")
+    table.add_column("action")
+    table.add_column("why", overflow="fold")
+    for verdict in verdicts:
+        action = f"[{COLOURS[verdict.action]}]{verdict.action}[/]"
+        table.add_row(escape(verdict.source), action, escape(_why(verdict)))
+    return table
+
+
+def classification_table(answers: Iterable[Classification]) -> Table:
+    """A row for each picture: its label, and the likeliest ones."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("picture", "prediction", "probabilities"):
+        table.add_column(title, overflow="fold")
+    for answer in answers:
+        shown = answer.unscannable or _scores(answer.probabilities)
+        table.add_row(escape(answer.source), escape(answer.prediction or "unscannable"), escape(shown))
+    return table
+
+
+def print_summary(actions: Iterable[str], started: float) -> None:
+    """How many pictures met which action, how fast; on stderr."""
+    counts = Counter(actions)
+    seconds = perf_counter() - started
+    parts = ", ".join(f"{counts[action]} {action}" for action in reversed(ACTIONS) if counts[action])
+    total = counts.total()
+    Console(stderr=True).print(
+        f"{total} {'picture' if total == 1 else 'pictures'}: {parts} ({total / seconds:.1f} a second)", highlight=False
+    )
+
+
+def print_notes(notes: Iterable[tuple[str, ...]]) -> None:
+    """Every different note once, on stderr."""
+    for note in dict.fromkeys(note for group in notes for note in group):
+        Console(stderr=True).print(f"[dim]Note: {escape(note)}[/]", highlight=False)
+
+
+def _why(verdict: Verdict) -> str:
+    if verdict.unscannable:
+        return f"unscannable: {verdict.unscannable}"
+    if verdict.reasons:
+        return ", ".join(f"{reason.label} {reason.score:.2f} ≥ {reason.threshold:.2f}" for reason in verdict.reasons)
+    return f"highest: {_scores(verdict.scores, 1)}"
+
+
+def _scores(scores: Mapping[str, float], shown: int = _SHOWN) -> str:
+    highest = sorted(scores.items(), key=lambda item: -item[1])
+    more = f" … and {len(highest) - shown} more" if len(highest) > shown > 1 else ""
+    return ", ".join(f"{label} {score:.3f}" for label, score in highest[:shown]) + more

@@ -1,0 +1,79 @@
+"""What people name on the command line → sources: files, folders, globs, URLs, or `-` for bytes on standard input."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from moderato.errors import DecodeError, RequestError
+from moderato.media._formats import sniff
+from moderato.media.load import Sendable
+from moderato.types import Source
+
+_HEAD = 512  # bytes that tell what a file is
+
+
+def expand(names: list[str]) -> list[Sendable]:
+    """All sources, folders walked in the order of their names.
+
+    In a folder, files that are no pictures by their bytes are passed over, and counted aloud; what is named itself is
+    never passed over. Raises `RequestError` for a name that is nothing at all.
+    """
+    found: list[Sendable] = []
+    for name in names:
+        found += _sources(name)
+    if not found:
+        raise RequestError("There is no picture to look at.")
+    return found
+
+
+def _sources(name: str) -> list[Sendable]:
+    if name == "-":
+        return [Source(sys.stdin.buffer.read(), "-")]
+    if name.lower().startswith(("http://", "https://")):
+        return [name]
+    path = Path(name)
+    if path.is_dir():
+        return list(_walk(path))
+    if path.exists():
+        return [path]
+    matches = sorted(glob.glob(name, recursive=True))
+    if not matches:
+        raise RequestError(f"{name}: there is no such file, folder or URL.")
+    return [source for match in matches for source in _sources(match)]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    passed = 0
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            if _looks_like_a_picture(path):
+                yield path
+            else:
+                passed += 1
+    if passed:
+        Console(stderr=True).print(f"{folder}: passed over {passed} files that are no pictures.", highlight=False)
+
+
+def _looks_like_a_picture(path: Path) -> bool:
+    """By its bytes, or by its name: a broken picture is to be reported, not passed over."""
+    if path.suffix.lower() in _SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as stream:
+            sniff(stream.read(_HEAD))
+    except DecodeError:
+        return False
+    except OSError:
+        return True  # to be reported as unreadable
+    return True
+
+
+_SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".avif"),
+    *(".heic", ".heif", ".bmp", ".tif", ".tiff"),
+}

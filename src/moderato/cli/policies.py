@@ -1,0 +1,57 @@
+"""List, show and check policies."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from moderato.cards import encoder_card, encoder_names
+from moderato.policy import Policy, read_policy, shipped_policies
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command("list")
+def list_policies() -> None:
+    """The policies that come with moderato."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("policy", "encoder", "labels", "what it is for"):
+        table.add_column(title, overflow="fold")
+    for name in shipped_policies():
+        policy = read_policy(name)
+        table.add_row(name, policy.encoder, str(len(policy.labels)), policy.description)
+    Console().print(table)
+
+
+@app.command()
+def show(policy: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
+    """What a policy looks for, from which score it acts, and what is known about that."""
+    read = read_policy(policy)
+    console = Console()
+    console.print(f"[bold]{escape(read.name)}[/]: {escape(read.description)}", highlight=False)
+    console.print(f"encoder {read.encoder}, fit {read.fit or 'its own'}, unscannable: {read.unscannable}\n")
+    console.print(_labels(read))
+    if read.encoder in encoder_names():
+        console.print(f"\n[bold]{read.encoder}[/]: {escape(encoder_card(read.encoder).limits)}", highlight=False)
+
+
+@app.command()
+def check(file: Annotated[str, typer.Argument(metavar="FILE")]) -> None:
+    """Read a policy file and say whether it holds."""
+    read = read_policy(file)
+    Console().print(f"{escape(file)} holds: {len(read.labels)} labels for {escape(read.encoder)}.", highlight=False)
+
+
+def _labels(policy: Policy) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("label", "review from", "block from", "evidence", "prompts", "anchors"):
+        table.add_column(title, overflow="fold")
+    for name, label in policy.labels.items():
+        thresholds = ["" if value is None else f"{value:.2f}" for value in (label.review, label.block)]
+        words = [", ".join(texts) for texts in (policy.prompts_of(name), policy.anchors_of(name))]
+        table.add_row(escape(name), *thresholds, escape(label.evidence), *map(escape, words))
+    return table

@@ -1,0 +1,60 @@
+"""Answer over HTTP."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+
+import typer
+import uvicorn
+from rich.console import Console
+
+from moderato.assemble import DEFAULT_POLICY, Workshop
+from moderato.errors import SettingsError
+from moderato.server.app import create_app
+from moderato.server.service import Service
+from moderato.settings import read_settings
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    policy: Annotated[str, typer.Option(metavar="NAME|FILE", help="What judges when none is named.")] = DEFAULT_POLICY,
+    encoder: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|DIR", help="The encoder behind classify and embed; the policy's without it."),
+    ] = None,
+    open_to_all: Annotated[
+        bool, typer.Option("--open", help="Listen on other addresses although nobody has to show a key.")
+    ] = False,
+) -> None:
+    """Answer over HTTP: our own API, documented at /docs, and the dialects."""
+    refuse_unguarded(host, open_to_all)
+    service = make_service(policy, encoder)
+    Console(stderr=True).print(f"moderato serves '{policy}' on http://{host}:{port}", highlight=False)
+    uvicorn.run(create_app(service), host=host, port=port, log_level="warning")
+
+
+def make_service(policy: str, encoder: str | None) -> Service:
+    """The service with everything it needs open. Raises `OperatorError` here rather than at the first request."""
+    settings = read_settings()
+    workshop = Workshop(settings)
+    moderator = workshop.moderator(policy, encoder)
+    moderator.warm_up()
+    return Service(moderator, workshop.policies_here(moderator.policy), settings.serve)
+
+
+def refuse_unguarded(host: str, open_to_all: bool) -> None:
+    """Raise `SettingsError` unless only this machine can reach the address, or the operator insists."""
+    if not open_to_all and not _is_loopback(host):
+        raise SettingsError(
+            f"--host {host} would let others in, and there are no keys to keep them out. "
+            "Listen on 127.0.0.1 behind a proxy that asks for one, or add --open."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

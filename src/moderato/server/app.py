@@ -1,0 +1,47 @@
+"""The application: routes of our own, dialects of others, and the moderator behind them all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from moderato import plugins
+from moderato.server import errors
+from moderato.server.limits import LimitBody
+from moderato.server.service import Service
+
+_LOG = logging.getLogger(__name__)
+_DESCRIPTION = """Decides whether a picture may be shown. Several pictures a request are answered in their order; one
+that cannot be scanned is answered as `unscannable`, with its reason, beside the others."""
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application for one moderator. It is ready when the encoder has answered a first time."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.create_task(asyncio.to_thread(_warm_up, service))
+        yield
+        await warming
+
+    app = FastAPI(title="moderato", version=version("moderato"), description=_DESCRIPTION, lifespan=lifespan)
+    app.state.service = service
+    errors.install(app)
+    app.add_middleware(LimitBody, max_bytes=service.options.max_body)
+    for package in ("moderato.server.routes", "moderato.server.dialects"):
+        for module in plugins.modules(package).values():
+            app.include_router(module.router)
+    return app
+
+
+def _warm_up(service: Service) -> None:
+    try:
+        service.moderator.warm_up()
+        service.answered.set()
+    except Exception:  # noqa: BLE001  whatever it is, the service must say that it is not ready
+        _LOG.exception("The encoder did not answer; the service stays not ready.")

@@ -1,0 +1,1 @@
+"""Wire formats of others, one file each: their clients change one URL."""

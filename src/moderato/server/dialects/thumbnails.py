@@ -1,0 +1,54 @@
+"""`POST /` with `{"image_data", "labels"}`: the API of a video-thumbnail moderator on AWS Lambda.
+
+Its answer is what Python's `json.dumps` writes (spaces after separators, non-ASCII escaped); it crops pictures to their
+centre and decodes base64 as leniently as Python does. Where it failed with a gateway's 502, this says 400 and why.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from moderato.server.dialects._labels import classified, notes, probabilities
+from moderato.server.service import TheService
+from moderato.types import Source
+
+router = APIRouter(tags=["dialects"])
+
+
+@router.post("/")
+async def moderate(request: Request, service: TheService) -> Response:
+    """Classify one picture, sent as base64, on labels."""
+    try:
+        data, labels = _fields(await request.body())
+    except ValueError as error:
+        return _json({"message": str(error)}, 400)
+    answer = await classified(service, Source(data, "image_data"), labels, fit="crop")
+    if answer.unscannable:
+        return _json({"message": answer.unscannable}, 400)
+    return _json({"result": probabilities(answer, labels)}, 200, notes(answer))
+
+
+def _fields(body: bytes) -> tuple[bytes, list[str]]:
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"The body is not JSON: {error}.") from error
+    values = values if isinstance(values, dict) else {}
+    data, labels = values.get("image_data"), values.get("labels")
+    if not isinstance(data, str):
+        raise ValueError("'image_data' must be a picture in base64.")
+    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
+        raise ValueError("'labels' must be a list of texts.")
+    try:
+        return base64.b64decode(data), labels
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"'image_data' is not base64: {error}.") from error
+
+
+def _json(values: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(values), status, headers, media_type="application/json")

@@ -1,0 +1,113 @@
+"""The pictures of a request, whichever way they come: as multipart files, or in JSON as URLs and base64."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.datastructures import UploadFile
+
+from moderato.errors import RequestError
+from moderato.media.load import Base64, Sendable, Url
+from moderato.server.service import Service
+from moderato.types import Source
+
+
+class Picture(BaseModel):
+    """One picture: a URL, or its bytes in base64 (a `data:` URL is fine too)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: Annotated[str, Field(min_length=1)] | None = None
+    data: str | None = None
+    id: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Picture:
+        if (self.url is None) == (self.data is None):
+            raise ValueError("give 'url' or 'data', one of the two")
+        return self
+
+    def sendable(self, place: int) -> Sendable:
+        """The picture as the moderator takes it."""
+        if self.url is not None:
+            return Url(self.url, self.id or self.url)
+        return Base64(self.data or "", self.id or f"images[{place}]")
+
+
+class Pictures(BaseModel):
+    """What every request about pictures holds."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    images: list[Picture] = []
+
+    def sendables(self) -> list[Sendable]:
+        """The pictures in the order of the request."""
+        return [picture.sendable(place) for place, picture in enumerate(self.images)]
+
+
+Asked = TypeVar("Asked", bound=Pictures)
+
+
+async def read(request: Request, shape: type[Asked], service: Service) -> tuple[Asked, list[Sendable]]:
+    """The request's fields, and its pictures in order. Raises `RequestError` when the request itself is wrong."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        asked, sent = await _read_form(request, shape, service.options.max_images)
+    else:
+        asked = _validated(shape, _json(await request.body()))
+        sent = asked.sendables()
+    if len(sent) > service.options.max_images:
+        raise RequestError(f"{len(sent)} pictures in one request; the limit is {service.options.max_images}.")
+    return asked, sent
+
+
+async def _read_form(request: Request, shape: type[Asked], most: int) -> tuple[Asked, list[Sendable]]:
+    async with request.form(max_files=most + 1, max_part_size=1 << 20) as form:
+        sent: list[Sendable] = []
+        fields: dict[str, Any] = {}
+        for name, value in form.multi_items():
+            if name == "images":
+                if not isinstance(value, UploadFile):
+                    raise RequestError("'images' must be files (curl: -F images=@picture.jpg).")
+                sent.append(Source(await value.read(), value.filename or f"images[{len(sent)}]"))
+            elif isinstance(value, UploadFile):
+                raise RequestError(f"'{name}' is not a file field; pictures are sent as 'images'.")
+            else:
+                fields[name] = value
+    return _validated(shape, fields), sent
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"The body is neither multipart/form-data nor JSON ({error}).") from error
+
+
+def _validated(shape: type[Asked], values: Any) -> Asked:
+    try:
+        return shape.model_validate(values)
+    except ValidationError as error:
+        problems = [_sentence(problem["loc"], problem["msg"]) for problem in error.errors(include_url=False)]
+        raise RequestError("; ".join(problems) + ".") from error
+
+
+def _sentence(where: Sequence[int | str], message: str) -> str:
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
+    return f"{place or 'the body'}: {message.removeprefix('Value error, ')}"
+
+
+def described(shape: type[Pictures]) -> dict[str, Any]:
+    """The request body for OpenAPI: the shape as JSON, or the same fields as a form with files."""
+    schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    schema["properties"]["images"] = {"type": "array", "items": Picture.model_json_schema()}
+    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    form = {**schema, "properties": {**schema["properties"], "images": files}}
+    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}

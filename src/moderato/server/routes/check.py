@@ -1,0 +1,32 @@
+"""`POST /v1/check`: pictures → verdicts."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from moderato.server.pictures import Pictures, described, read
+from moderato.server.service import TheService
+from moderato.types import Verdict
+
+router = APIRouter(tags=["moderation"])
+
+
+class CheckRequest(Pictures):
+    """Pictures, and the policy to judge them by (the service's own without a name)."""
+
+    policy: str | None = None
+
+
+class CheckAnswer(BaseModel):
+    """One verdict for each picture, in the order of the request."""
+
+    results: list[Verdict]
+
+
+@router.post("/v1/check", openapi_extra=described(CheckRequest), responses={400: {"description": "A wrong request"}})
+async def check(request: Request, service: TheService) -> CheckAnswer:
+    """Judge pictures by a policy. One that cannot be scanned has a verdict too, with `unscannable` saying why."""
+    asked, pictures = await read(request, CheckRequest, service)
+    policy = service.policy(asked.policy)
+    return CheckAnswer(results=await service.in_turn(lambda: list(service.moderator.check_many(pictures, policy))))

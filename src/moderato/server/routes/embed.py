@@ -1,0 +1,70 @@
+"""`POST /v1/embed`: pictures or texts → embeddings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from moderato.errors import RequestError
+from moderato.media.load import Sendable
+from moderato.server.pictures import Pictures, described, read
+from moderato.server.service import Service, TheService
+from moderato.types import Embedded, Fit
+
+router = APIRouter(tags=["moderation"])
+
+
+class EmbedRequest(Pictures):
+    """Pictures, or texts in the same space."""
+
+    texts: list[Annotated[str, Field(min_length=1, max_length=1000)]] = []
+    fit: Fit | None = None
+
+
+class EmbedResult(BaseModel):
+    """An embedding of unit length, or why there is none."""
+
+    source: str
+    embedding: list[float] | None
+    unscannable: str | None = None
+    notes: list[str] = []
+
+
+class EmbedAnswer(BaseModel):
+    """One result for each picture or text, in order, and the space they lie in."""
+
+    encoder: str
+    results: list[EmbedResult]
+
+
+@router.post("/v1/embed", openapi_extra=described(EmbedRequest), responses={400: {"description": "A wrong request"}})
+async def embed(request: Request, service: TheService) -> EmbedAnswer:
+    """Turn pictures or texts into embeddings."""
+    asked, pictures = await read(request, EmbedRequest, service)
+    if bool(pictures) == bool(asked.texts):
+        raise RequestError("Send 'images' or 'texts', one of the two.")
+    if len(asked.texts) > service.options.max_labels:
+        raise RequestError(f"{len(asked.texts)} texts in one request; the limit is {service.options.max_labels}.")
+    return await service.in_turn(lambda: _embedded(service, pictures, asked))
+
+
+def _embedded(service: Service, pictures: list[Sendable], asked: EmbedRequest) -> EmbedAnswer:
+    moderator = service.moderator
+    identity = moderator.encoder(moderator.default_encoder).identity
+    if asked.texts:
+        pairs = zip(asked.texts, moderator.embed_texts(asked.texts), strict=True)
+        results = [EmbedResult(source=text, embedding=row.tolist()) for text, row in pairs]
+    else:
+        results = [_result(answer) for answer in moderator.embed_many(pictures, fit=asked.fit)]
+    return EmbedAnswer(encoder=identity, results=results)
+
+
+def _result(answer: Embedded) -> EmbedResult:
+    return EmbedResult(
+        source=answer.source,
+        embedding=None if answer.embedding is None else answer.embedding.tolist(),
+        unscannable=answer.unscannable,
+        notes=list(answer.notes),
+    )

@@ -1,0 +1,24 @@
+"""`/healthz`: the process lives. `/readyz`: the encoder has answered."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+
+from moderato.server.service import TheService
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", response_class=PlainTextResponse)
+async def healthz() -> str:
+    """Always 200."""
+    return "ok"
+
+
+@router.get("/readyz", response_class=PlainTextResponse, responses={503: {"description": "Not yet"}})
+async def readyz(service: TheService) -> PlainTextResponse:
+    """200 once the encoder has answered, 503 before."""
+    if service.answered.is_set():
+        return PlainTextResponse("ready")
+    return PlainTextResponse("the encoder has not answered yet", 503)
