@@ -6,14 +6,11 @@ import ipaddress
 from typing import Annotated
 
 import typer
-import uvicorn
 from rich.console import Console
 
-from moderato.assemble import DEFAULT_POLICY, Workshop
+from moderato.assemble import DEFAULT_POLICY
+from moderato.cli._listen import listening, serve_on
 from moderato.errors import SettingsError
-from moderato.server.app import create_app
-from moderato.server.service import Service
-from moderato.settings import read_settings
 
 
 def serve(
@@ -29,22 +26,14 @@ def serve(
     ] = False,
 ) -> None:
     """Answer over HTTP: our own API, documented at /docs, and the dialects."""
-    refuse_unguarded(host, open_to_all)
-    service = make_service(policy, encoder)
-    Console(stderr=True).print(f"moderato serves '{policy}' on http://{host}:{port}", highlight=False)
-    uvicorn.run(create_app(service), host=host, port=port, log_level="warning")
+    _refuse_unguarded(host, open_to_all)
+    ours = listening(host, port)
+    url = f"http://{host}:{ours.getsockname()[1]}"
+    message = f"moderato judges by '{policy}' on {url}; what it answers is at {url}/openapi.json"
+    serve_on(ours, policy, encoder, started=lambda: Console(stderr=True).print(message, highlight=False))
 
 
-def make_service(policy: str, encoder: str | None) -> Service:
-    """The service with everything it needs open. Raises `OperatorError` here rather than at the first request."""
-    settings = read_settings()
-    workshop = Workshop(settings)
-    moderator = workshop.moderator(policy, encoder)
-    moderator.warm_up()
-    return Service(moderator, workshop.policies_here(moderator.policy), settings.serve)
-
-
-def refuse_unguarded(host: str, open_to_all: bool) -> None:
+def _refuse_unguarded(host: str, open_to_all: bool) -> None:
     """Raise `SettingsError` unless only this machine can reach the address, or the operator insists."""
     if not open_to_all and not _is_loopback(host):
         raise SettingsError(

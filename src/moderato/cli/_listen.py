@@ -1,0 +1,70 @@
+"""How commands become a service: the port is taken first, then everything is opened, then it answers."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from moderato.assemble import Workshop
+from moderato.errors import SettingsError
+from moderato.server.app import create_app
+from moderato.server.service import Service
+from moderato.settings import read_settings
+
+_PORT = 8000
+_TRIES = 100
+
+
+def listening(host: str, port: int | None, *, fallback: bool = False) -> socket.socket:
+    """A socket on the port, 8000 without one; with `fallback`, on the next free one.
+
+    Raises `SettingsError` when the port is taken or the address is not this machine's.
+    """
+    first = _PORT if port is None else port
+    for candidate in range(first, min(65536, first + _TRIES) if fallback else first + 1):
+        try:
+            return socket.create_server((host, candidate), family=_family(host), backlog=2048)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise SettingsError(f"Nothing can listen on {host}, port {candidate} ({error.strerror}).") from error
+    raise SettingsError(
+        f"Port {first} is in use. Name another with --port (make run PORT={first + 1}), or stop what listens there."
+    )
+
+
+def serve_on(
+    ours: socket.socket, policy: str, encoder: str | None, started: Callable[[], object] = lambda: None
+) -> None:
+    """Answer on the socket until stopped; `started` is called once requests are answered.
+
+    Raises `OperatorError` here, rather than at the first request, when something cannot be opened.
+    """
+    settings = read_settings()
+    workshop = Workshop(settings)
+    moderator = workshop.moderator(policy, encoder)
+    moderator.warm_up()
+    app = create_app(Service(moderator, workshop.policies_here(moderator.policy), settings.serve))
+    server = _Server(uvicorn.Config(app, log_level="warning", lifespan="on"), started)
+    server.run(sockets=[ours])
+
+
+class _Server(uvicorn.Server):
+    """Tells when it has started."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._tell = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell()
+
+
+def _family(host: str) -> socket.AddressFamily:
+    try:
+        return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
+    except OSError as error:
+        raise SettingsError(f"{host} is no address of this machine ({error.strerror}).") from error
