@@ -26,7 +26,7 @@ from huggingface_hub import constants, hf_hub_download
 from hub import Hub
 from moderato import weights
 from moderato.errors import CardError, WeightsError
-from moderato.weights import HubFiles, Store, UrlFile
+from moderato.weights import HubFiles, Store, UrlFile, _download, _files
 
 BIG = random.Random(1).randbytes(600_000)
 OTHER = random.Random(2).randbytes(600_000)
@@ -42,7 +42,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(weights, "sleep", lambda seconds: None)
+    monkeypatch.setattr(_download, "sleep", lambda seconds: None)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     with Hub() as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
@@ -99,7 +99,7 @@ def start(origin: HubFiles | UrlFile, tmp_path: Path, **env: str) -> subprocess.
     clean = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", SCRIPT, str(tmp_path / "data"), repr(origin)],
-        env={**clean, "PYTHONPATH": str(Path(weights.__file__).parents[1]), "HF_HOME": str(tmp_path / "home"), **env},
+        env={**clean, "PYTHONPATH": str(Path(weights.__file__).parents[2]), "HF_HOME": str(tmp_path / "home"), **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -134,7 +134,7 @@ def test_an_ordinary_start_reads_locks_and_writes_nothing(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(weights.hashlib, "file_digest", refuse)
+    monkeypatch.setattr(_files.hashlib, "file_digest", refuse)
     monkeypatch.setattr(weights, "FileLock", refuse)
     monkeypatch.setattr(weights.os, "replace", refuse)
     monkeypatch.setattr(weights.httpx, "Client", refuse)
@@ -239,7 +239,7 @@ def test_a_cache_on_another_disk_is_copied(hub: Hub, store: Store, monkeypatch: 
 
     for file in FILES:
         hf_hub_download(REPO, file)
-    monkeypatch.setattr(weights.os, "link", refuse)
+    monkeypatch.setattr(_files.os, "link", refuse)
     assert holds(replace(store, offline=True).path("clip", CLIP), FILES)
 
 
@@ -427,7 +427,7 @@ def test_a_copy_cut_short_is_not_completed_by_other_files(
 
     usb = lay(tmp_path / "usb", {**FILES, "open.safetensors": OTHER})
     with monkeypatch.context() as patch:
-        patch.setattr(weights.shutil, "copyfileobj", full)
+        patch.setattr(_files.shutil, "copyfileobj", full)
         with pytest.raises(WeightsError, match="the disk is full"):
             store.bring("clip", CLIP, usb)
     with pytest.raises(WeightsError, match="expected"):
@@ -596,7 +596,7 @@ def test_without_a_network_it_fails_within_seconds(
 
 
 def test_packets_that_vanish(hub: Hub, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "_CONNECT_S", 1)
+    monkeypatch.setattr(_download, "_CONNECT_S", 1)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         waiting = [socket.socket() for _ in range(4)]
         for each in waiting:  # the queue is full: further packets are dropped
@@ -640,7 +640,7 @@ def test_a_file_that_cannot_be_read(hub: Hub, store: Store, monkeypatch: pytest.
         raise PermissionError(13, "Permission denied", "open.safetensors")
 
     os.utime(store.path("clip", CLIP) / "open.safetensors", ns=(0, 0))
-    monkeypatch.setattr(weights.hashlib, "file_digest", fail)
+    monkeypatch.setattr(_files.hashlib, "file_digest", fail)
     with pytest.raises(WeightsError, match="Permission denied"):
         store.path("clip", CLIP)
 
@@ -688,7 +688,7 @@ def test_a_bar_on_a_terminal_only(hub: Hub, tmp_path: Path, terminal: bool) -> N
     leader, follower = pty.openpty()
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "data"), repr(CLIP)],
-        env={**os.environ, "PYTHONPATH": str(Path(weights.__file__).parents[1]), "HF_ENDPOINT": hub.url},
+        env={**os.environ, "PYTHONPATH": str(Path(weights.__file__).parents[2]), "HF_ENDPOINT": hub.url},
         stdout=subprocess.DEVNULL,
         stderr=follower if terminal else subprocess.PIPE,
         check=True,
@@ -698,3 +698,11 @@ def test_a_bar_on_a_terminal_only(hub: Hub, tmp_path: Path, terminal: bool) -> N
     os.close(leader)
     assert (b"open.safetensors" in shown) is terminal
     assert terminal or shown == b""
+
+
+def test_a_mirror_without_a_listing_is_asked_file_by_file(hub: Hub, store: Store, tmp_path: Path) -> None:
+    hub.status[f"/api/models/{REPO}/revision/main"] = 404
+    assert holds(store.path("clip", CLIP), FILES)
+    record = json.loads((tmp_path / RECORD).read_text())
+    assert record["commit"] == [*hub.commits[REPO]][-1]
+    assert set(record["files"]) == set(FILES)

@@ -101,6 +101,7 @@ class Workshop:
             threads=self.settings.threads,
             runtime=self.settings.runtime,
             prompts=self._prompts,
+            identities=self.settings.data / "identities.json",
         )
 
 

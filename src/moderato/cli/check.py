@@ -17,9 +17,7 @@ from moderato.types import ACTIONS
 
 def check(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE…", help="Files, folders, globs, URLs, or - (stdin).")],
-    policy: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="A policy, or a .toml file.")
-    ] = DEFAULT_POLICY,
+    policy: Annotated[str, typer.Option(metavar="NAME|FILE", help="A policy, or a .toml file.")] = DEFAULT_POLICY,
     fail_on: Annotated[
         str | None, typer.Option(metavar="ACTION", help="Exit with 1 when a picture meets this action or a harder one.")
     ] = None,

@@ -39,7 +39,9 @@ def _show(url: str) -> None:
     verdicts = [_verdict(result) for result in answer.json()["results"]]
     console.print(f"\n{len(verdicts)} drawings from {_SAMPLES}, judged by the policy '{_POLICY}':\n", highlight=False)
     console.print(verdict_table(verdicts))
-    console.print(f"\nThe service is listening on [bold]{url}[/]. Paste a line into another terminal:\n", highlight=False)
+    console.print(
+        f"\nThe service is listening on [bold]{url}[/]. Paste a line into another terminal:\n", highlight=False
+    )
     for what, line in _lines(url).items():
         console.print(f"[dim]# {what}[/]")
         console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -64,6 +66,7 @@ def _lines(url: str) -> dict[str, str]:
         ),
         "the same from the command line": f"{moderato} check --policy demo {_quoted(_SAMPLES)}",
         "what a policy says": f"{moderato} policies show demo",
+        "the whole API, on one page": f"curl -s {url}/openapi.json   # or open {url}/docs in a browser",
     }
 
 

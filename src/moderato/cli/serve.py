@@ -29,7 +29,7 @@ def serve(
     _refuse_unguarded(host, open_to_all)
     ours = listening(host, port)
     url = f"http://{host}:{ours.getsockname()[1]}"
-    message = f"moderato judges by '{policy}' on {url}; what it answers is at {url}/openapi.json"
+    message = f"moderato judges by '{policy}' on {url}; its API is described at {url}/docs"
     serve_on(ours, policy, encoder, started=lambda: Console(stderr=True).print(message, highlight=False))
 
 

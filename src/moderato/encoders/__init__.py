@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from moderato import plugins
 from moderato.encoders import _layouts
+from moderato.encoders._identity import identity as identity_of
 from moderato.encoders._prompt_cache import PromptCache
 from moderato.encoders._texts import Texts
 from moderato.encoders._towers import TwoTowers
@@ -88,17 +89,18 @@ def open_encoder(
     threads: int = 1,
     runtime: str = "onnx",
     prompts: PromptCache | None = None,
+    identities: Path | None = None,
 ) -> Encoder:
     """Open the encoder in a model folder. Only configs and headers are read; the towers follow when used.
 
-    `identity`: the declared one; without it the hash of all tensors, which reads them once.
+    `identity`: the declared one; without it the hash of all tensors, remembered in the file `identities`.
     `temperature`: for independent labels; without it the model's own logit scale.
     `threads`: cores that one call may use.
 
     Raises `WeightsError` when the folder is in no known layout, or something in it is missing or misshapen.
     """
     towers, view = _layouts.read(folder)
-    identity = identity or f"sha256:{towers.digest()}"
+    identity = identity or identity_of(towers, identities)
     module = plugins.load("moderato.encoders", runtime)
     texts = Texts(
         tower=towers.text,

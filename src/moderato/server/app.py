@@ -29,7 +29,14 @@ def create_app(service: Service) -> FastAPI:
         yield
         await warming
 
-    app = FastAPI(title="moderato", version=version("moderato"), description=_DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="moderato",
+        version=version("moderato"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load scripts from a CDN; routes/docs.py has one that needs no internet
+        redoc_url=None,
+    )
     app.state.service = service
     errors.install(app)
     app.add_middleware(LimitBody, max_bytes=service.options.max_body)

@@ -102,12 +102,12 @@ def _sentence(where: Sequence[int | str], message: str) -> str:
     return f"{place or 'the body'}: {message.removeprefix('Value error, ')}"
 
 
-def described(shape: type[Pictures]) -> dict[str, Any]:
-    """The request body for OpenAPI: the shape as JSON, or the same fields as a form with files."""
+def described(shape: type[Pictures], curl: str) -> dict[str, Any]:
+    """The request for OpenAPI: the shape as JSON, or its fields as a form with files; `curl` is a way to try it."""
     schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)
     schema["properties"]["images"] = {"type": "array", "items": Picture.model_json_schema()}
     files = {"type": "array", "items": {"type": "string", "format": "binary"}}
     form = {**schema, "properties": {**schema["properties"], "images": files}}
     content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": True, "content": content}, "x-curl": curl}

@@ -19,7 +19,7 @@ from moderato.types import Source
 router = APIRouter(tags=["dialects"])
 
 
-@router.post("/classify/")
+@router.post("/classify/", openapi_extra={"x-curl": "-F image=@picture.jpg -F 'classes=a cat, a dog'"})
 async def classify(
     service: TheService,
     location: Annotated[str | None, Form()] = None,

@@ -19,8 +19,15 @@ from moderato.types import Source
 
 router = APIRouter(tags=["dialects"])
 
+_FIELDS = {"image_data": {"type": "string"}, "labels": {"type": "array", "items": {"type": "string"}}}
+_BODY = {"type": "object", "properties": _FIELDS, "required": list(_FIELDS)}
+_DESCRIBED = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": _BODY}}},
+    "x-curl": """-d '{"image_data": "...", "labels": ["a cat", "a dog"]}'""",
+}
 
-@router.post("/")
+
+@router.post("/", openapi_extra=_DESCRIBED)
 async def moderate(request: Request, service: TheService) -> Response:
     """Classify one picture, sent as base64, on labels."""
     try:

@@ -24,7 +24,11 @@ class CheckAnswer(BaseModel):
     results: list[Verdict]
 
 
-@router.post("/v1/check", openapi_extra=described(CheckRequest), responses={400: {"description": "A wrong request"}})
+@router.post(
+    "/v1/check",
+    openapi_extra=described(CheckRequest, curl="-F images=@picture.jpg"),
+    responses={400: {"description": "A wrong request"}},
+)
 async def check(request: Request, service: TheService) -> CheckAnswer:
     """Judge pictures by a policy. One that cannot be scanned has a verdict too, with `unscannable` saying why."""
     asked, pictures = await read(request, CheckRequest, service)

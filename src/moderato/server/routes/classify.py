@@ -37,7 +37,9 @@ class ClassifyAnswer(BaseModel):
 
 
 @router.post(
-    "/v1/classify", openapi_extra=described(ClassifyRequest), responses={400: {"description": "A wrong request"}}
+    "/v1/classify",
+    openapi_extra=described(ClassifyRequest, curl="-F images=@picture.jpg -F 'labels=a cat, a dog'"),
+    responses={400: {"description": "A wrong request"}},
 )
 async def classify(request: Request, service: TheService) -> ClassifyAnswer:
     """Say which of some labels each picture shows: a softmax over them, or each for itself when `independent`."""

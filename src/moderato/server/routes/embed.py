@@ -39,7 +39,11 @@ class EmbedAnswer(BaseModel):
     results: list[EmbedResult]
 
 
-@router.post("/v1/embed", openapi_extra=described(EmbedRequest), responses={400: {"description": "A wrong request"}})
+@router.post(
+    "/v1/embed",
+    openapi_extra=described(EmbedRequest, curl="-F images=@picture.jpg"),
+    responses={400: {"description": "A wrong request"}},
+)
 async def embed(request: Request, service: TheService) -> EmbedAnswer:
     """Turn pictures or texts into embeddings."""
     asked, pictures = await read(request, EmbedRequest, service)

@@ -14,18 +14,13 @@ cache are still huggingface_hub's (HF_ENDPOINT, HF_TOKEN, HF_HUB_DOWNLOAD_TIMEOU
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
-import logging
 import os
 import re
-import shutil
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from time import sleep
 from urllib.parse import quote, unquote, urlsplit
 
 import httpx
@@ -33,10 +28,9 @@ from filelock import FileLock, Timeout
 from huggingface_hub import constants
 
 from moderato.errors import CardError, WeightsError
-
-_CONNECT_S = 3  # per address, and a host may have eight: without a network the error has to come within seconds
-_PATIENCE = 3  # attempts in a row that bring nothing, once a download has begun to flow
-_Show = Callable[[int, int | None], None]
+from moderato.weights._download import download, public
+from moderato.weights._files import File, HashError, check, copy
+from moderato.weights._hub import authorization, cached_path, find_at_hub, find_cached
 
 
 @dataclass(frozen=True)
@@ -123,22 +117,11 @@ class _OfflineError(Exception):
     """A file is missing, and the network may not be used."""
 
 
-class _HashError(ValueError):
-    """A file is not the one expected."""
-
-
-@dataclass(frozen=True)
-class _File:
-    sha256: str | None = None  # None for a small file of a hub that was not seen yet
-    size: int | None = None
-    stamp: str = ""  # the path, size and times of the file that had this hash: while they stand, it is not read again
-
-
 @dataclass(frozen=True)
 class _Record:
     source: str
     commit: str | None = None
-    files: Mapping[str, _File] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
 
     def hashes(self) -> dict[str, str | None]:
         return {file: of.sha256 for file, of in self.files.items()}
@@ -159,13 +142,13 @@ class _Model:
         if isinstance(origin, HubFiles):
             self.needed, self.optional = origin.files, origin.optional
             self.folders = [name, origin.repo, origin.repo.rpartition("/")[2]]
-            self.page = f"{_public(constants.ENDPOINT)}/{origin.repo}"
+            self.page = f"{public(constants.ENDPOINT)}/{origin.repo}"
             self.blank = _Record(origin.repo)
         else:
             self.needed = ((origin.file,),)
             self.folders = ["", name]
-            self.page = _public(origin.url)
-            self.blank = _Record(f"{self.page} sha256:{origin.sha256}", files={origin.file: _File(origin.sha256)})
+            self.page = public(origin.url)
+            self.blank = _Record(f"{self.page} sha256:{origin.sha256}", files={origin.file: File(origin.sha256)})
         self.wanted = self.names()  # what an error is about
 
     def names(self, folder: Path = Path()) -> str:
@@ -220,8 +203,8 @@ class _Model:
         checked = {}
         for file in files:
             try:
-                checked[file] = _checked(folder / file, known.files.get(file, _File()))
-            except _HashError as error:
+                checked[file] = check(folder / file, known.files.get(file, File()))
+            except HashError as error:
                 if folder == self.own:
                     way_out = f"Delete it and run `moderato models pull {self.name}`. {way_out}"
                 raise WeightsError(f"{self.name}: {folder / file} has changed: {error}. {way_out}") from None
@@ -243,28 +226,29 @@ class _Model:
         if isinstance(self.origin, UrlFile) or (known.commit and self.choose(known.files.__contains__)):
             return known
         revision = known.commit or constants.DEFAULT_REVISION
-        commit, files = _cached(self.origin.repo, {*self.optional, *sum(self.needed, ())}, revision)
+        names = {*self.optional, *sum(self.needed, ())}
+        commit, files = find_cached(self.origin.repo, names, revision)
         if not self.choose(files.__contains__):
             if not online:
                 raise _OfflineError
-            commit, files = _listed(self.origin.repo, revision)
+            commit, files = find_at_hub(self.origin.repo, names, revision)
         chosen = self.choose(files.__contains__)
         if not chosen:
             raise ValueError("the repo does not have them all")
         return replace(known, commit=commit, files={file: files[file] for file in chosen} | dict(known.files))
 
-    def take(self, file: str, plan: _Record, online: bool) -> _File:
+    def take(self, file: str, plan: _Record, online: bool) -> File:
         target, expected = self.own / file, plan.files[file]
         target.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(self.origin, HubFiles) and (cached := _cached_path(self.origin.repo, file, str(plan.commit))):
-            with suppress(_HashError):  # a damaged cache is no reason to fail while there is a hub
-                return _copied(cached, target, expected, link=True)
+        if isinstance(self.origin, HubFiles) and (cached := cached_path(self.origin.repo, file, str(plan.commit))):
+            with suppress(HashError):  # a damaged cache is no reason to fail while there is a hub
+                return copy(cached, target, expected, link=True)
         if not online:
             raise _OfflineError
         if isinstance(self.origin, UrlFile):
-            return _downloaded(self.origin.url, {}, target, expected, self.store.progress)
+            return download(self.origin.url, {}, target, expected, self.store.progress)
         url = f"{constants.ENDPOINT}/{self.origin.repo}/resolve/{plan.commit}/{quote(file)}"
-        return _downloaded(url, _authorization(), target, expected, self.store.progress)
+        return download(url, authorization(), target, expected, self.store.progress)
 
     def bring(self, folder: Path) -> Path:
         place = next(filter(self.chosen_in, [folder, *(folder / sub for sub in self.folders)]), None)
@@ -274,7 +258,7 @@ class _Model:
             files = self.chosen_in(place)
             seen = self.seen(place, files, self.record())
             self.save(seen)  # first of all, so that a copy cut short is only completed by what belongs to it
-            copies = {file: _copied(place / file, self.own / file, seen.files[file]) for file in files}
+            copies = {file: copy(place / file, self.own / file, seen.files[file]) for file in files}
             self.save(replace(seen, files={**seen.files, **copies}))
         return self.own
 
@@ -287,7 +271,7 @@ class _Model:
     def record(self) -> _Record:
         try:
             facts = json.loads(self.book.read_bytes())
-            files = {file: _File(**of) for file, of in facts["files"].items()}
+            files = {file: File(**of) for file, of in facts["files"].items()}
             record = _Record(facts["source"], facts["commit"], files)
         except FileNotFoundError:
             return self.blank
@@ -330,174 +314,6 @@ def _check_names(files: Iterable[str]) -> None:
         # A card may be a stranger's: nothing is to be written outside the model's folder.
         if not re.fullmatch(r"\w[\w .+@=-]*(/\w[\w .+@=-]*)*", file):
             raise CardError(f"'{file}' cannot be a file in a model folder")
-
-
-def _public(url: str) -> str:
-    """A URL without what may be secret: credentials and query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _stamp(path: Path) -> str:
-    status = path.stat()
-    # The change time too: cp -p, tar and rsync put another file in place with an old modification time.
-    return f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-
-
-def _checked(path: Path, expected: _File) -> _File:
-    stamp = _stamp(path)
-    if stamp == expected.stamp:
-        return expected
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if expected.sha256 not in (None, sha256):
-        raise _HashError(f"sha256 {expected.sha256} expected, {sha256} found")
-    return _File(sha256, path.stat().st_size, stamp)
-
-
-def _settled(part: Path, target: Path, expected: _File) -> _File:
-    """A whole `.part` becomes the file, if it is the one expected."""
-    try:
-        checked = _checked(part, expected)
-    except _HashError:
-        part.unlink()
-        raise
-    os.replace(part, target)
-    return replace(checked, stamp=_stamp(target))
-
-
-def _copied(source: Path, target: Path, expected: _File, link: bool = False) -> _File:
-    part = target.with_name(f"{target.name}.copy.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part.unlink(missing_ok=True)
-    if link:  # takes no room; what is on another disk, or another user's, has to be copied
-        with suppress(OSError):
-            os.link(source.resolve(), part)
-    if not part.exists():
-        with source.open("rb") as original, part.open("wb") as copy:
-            shutil.copyfileobj(original, copy, 1 << 20)
-            copy.flush()
-            os.fsync(copy.fileno())
-    return _settled(part, target, expected)
-
-
-def _cached_path(repo: str, file: str, revision: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache  # takes 0.1 s, and an ordinary start does without
-
-    found = try_to_load_from_cache(repo, file, revision=revision)
-    return Path(found) if isinstance(found, str) else None
-
-
-def _cached(repo: str, files: Iterable[str], revision: str) -> tuple[str, dict[str, _File]]:
-    """What the Hugging Face cache has of `revision`, and which commit that is."""
-    commit, known = revision, {}
-    for file in files:
-        if path := _cached_path(repo, file, revision):
-            commit = path.parents[file.count("/")].name  # .../snapshots/COMMIT/FILE
-            blob = path.resolve().name  # of a large file, its hash
-            known[file] = _File(blob if re.fullmatch(r"[0-9a-f]{64}", blob) else None)
-    return commit, known
-
-
-def _listed(repo: str, revision: str) -> tuple[str, dict[str, _File]]:
-    """What the hub has of `revision`, and which commit that is."""
-    url = f"{constants.ENDPOINT}/api/models/{repo}/revision/{revision}"
-    with _client() as client:
-        response = client.get(url, params={"blobs": "true"}, headers=_authorization())
-        response.raise_for_status()
-    try:
-        facts = response.json()
-        files = {
-            of["rfilename"]: _File((of.get("lfs") or {}).get("sha256"), of.get("size")) for of in facts["siblings"]
-        }
-        return re.fullmatch(r"[0-9a-f]{40}", facts["sha"])[0], files  # type: ignore[index]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{_public(url)} does not answer like a hub") from error
-
-
-def _authorization() -> dict[str, str]:
-    from huggingface_hub import get_token  # takes 0.1 s, and an ordinary start does without
-
-    try:
-        token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
-    except Exception as error:  # it may ask a network, and what it raises is not documented
-        raise ValueError(f"the Hugging Face token cannot be had ({error})") from error
-    return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _client() -> httpx.Client:
-    timeout = httpx.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT, connect=_CONNECT_S)
-    # Not compressed: a range or a length would be that of something else.
-    headers = {"User-Agent": "moderato", "Accept-Encoding": "identity"}
-    return httpx.Client(timeout=timeout, headers=headers, follow_redirects=True)
-
-
-def _downloaded(url: str, headers: Mapping[str, str], target: Path, expected: _File, progress: bool) -> _File:
-    """The file at `url`, whole and checked. A cut leaves a `.part`, where the next run goes on."""
-    # Its hash in its name: it is only continued by the file that it is the beginning of.
-    part = target.with_name(f"{target.name}.{(expected.sha256 or '')[:16]}.part")
-    if not expected.sha256:
-        part.unlink(missing_ok=True)
-    resumed, patience = _size(part) > 0, 0
-    logging.getLogger(__name__).info("downloading %s from %s", target.name, _public(url))
-    with _client() as client, _bar(target.name, progress) as show:
-        while True:
-            before = _size(part)
-            try:
-                _receive(client, url, headers, part, show)
-                break
-            except httpx.TransportError:
-                patience = _PATIENCE if _size(part) > before else patience - 1
-                if patience <= 0:
-                    raise
-                sleep(1 + _PATIENCE - patience)
-    if not expected.sha256 and expected.size not in (None, _size(part)):
-        raise ValueError(f"{expected.size} bytes expected, {_size(part)} received")
-    try:
-        return _settled(part, target, expected)
-    except _HashError:
-        if not resumed:
-            raise
-    return _downloaded(url, headers, target, expected, progress)  # what was there was damaged or of another file
-
-
-def _receive(client: httpx.Client, url: str, headers: Mapping[str, str], part: Path, show: _Show) -> None:
-    start = _size(part)
-    resume = {"Range": f"bytes={start}-"} if start else {}
-    with client.stream("GET", url, headers={**headers, **resume}) as response:
-        if start and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return None  # nothing follows: it is whole, or its hash will say that it is not
-        response.raise_for_status()
-        if response.status_code != httpx.codes.PARTIAL_CONTENT:
-            start = 0
-        elif start and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            part.unlink()
-            return _receive(client, url, headers, part, show)
-        length = response.headers.get("Content-Length")
-        with part.open("ab" if start else "wb") as file:
-            for chunk in response.iter_bytes():
-                file.write(chunk)
-                show(file.tell(), start + int(length) if length else None)
-            file.flush()
-            os.fsync(file.fileno())
-    return None
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-@contextmanager
-def _bar(label: str, progress: bool) -> Iterator[_Show]:
-    if not (progress and sys.stderr and sys.stderr.isatty()):
-        yield lambda done, total: None
-        return
-    from rich.console import Console  # only a terminal needs it
-    from rich.progress import DownloadColumn, Progress
-
-    with Progress(*Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _because(error: Exception) -> str:

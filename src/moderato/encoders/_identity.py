@@ -1,0 +1,44 @@
+"""The identity of a model folder: a hash over its tensors, kept so that they are read once and not at every start."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from moderato.encoders._towers import TwoTowers
+
+_KEPT = 100
+
+
+def identity(towers: TwoTowers, memory: Path | None) -> str:
+    """`sha256:...` over all tensors; `memory` is a JSON file of those already known, by the state of their files."""
+    state = " ".join(_state(file) for file in towers.vision.tensors.files)
+    known = _read(memory)
+    if state in known:
+        return known[state]
+    fresh = f"sha256:{towers.digest()}"
+    if memory:
+        _write(memory, {**known, state: fresh})
+    return fresh
+
+
+def _state(file: Path) -> str:
+    status = file.stat()
+    # The change time too: cp -p and rsync put another file in place with an old modification time.
+    return f"{file.absolute()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _read(memory: Path | None) -> dict[str, str]:
+    with suppress(OSError, ValueError):
+        return dict(json.loads(memory.read_text("utf-8"))) if memory else {}
+    return {}
+
+
+def _write(memory: Path, known: dict[str, str]) -> None:
+    part = memory.with_name(f"{memory.name}.{os.getpid()}.part")
+    with suppress(OSError):  # a read-only data folder costs time, nothing else
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(dict(list(known.items())[-_KEPT:]), indent=2), "utf-8")
+        os.replace(part, memory)
