@@ -7,12 +7,14 @@ Each option is written once, in the dataclass of the module that uses it; this c
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableError
 
 from moderato.errors import SettingsError, nearest
 from moderato.media import Limits
@@ -57,6 +59,14 @@ class Settings(BaseSettings):
     fetch: FetchOptions = FetchOptions()
     serve: ServeOptions = ServeOptions()
 
+    @field_validator("fetch", mode="before")
+    @classmethod
+    def _hosts_by_commas(cls, value: Any) -> Any:
+        """`MODERATO_FETCH__ALLOW_HOSTS=media.internal,10.1.0.0/16`."""
+        if isinstance(value, dict) and isinstance(hosts := value.get("allow_hosts"), str):
+            return {**value, "allow_hosts": tuple(host.strip() for host in hosts.split(",") if host.strip())}
+        return value
+
 
 def read_settings() -> Settings:
     """The settings of this process. Raises `SettingsError` naming the variable and what would be right."""
@@ -68,9 +78,10 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(map(_sentence, error.errors(include_url=False)))) from None
+    except UnreadableError as error:
+        raise SettingsError(f"A setting cannot be read: {error}. A group's options are set one by one.") from error
 
 
-def _sentence(problem: object) -> str:
-    assert isinstance(problem, dict)
+def _sentence(problem: Mapping[str, Any]) -> str:
     variable = _PREFIX + "__".join(map(str, problem["loc"])).upper()
     return f"{variable} is {problem['input']!r}: {problem['msg']}."

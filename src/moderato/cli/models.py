@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from moderato.assemble import Workshop, hub_files
 from moderato.cards import EncoderCard, encoder_card, encoder_names
@@ -24,12 +24,12 @@ def list_models() -> None:
     """All encoders with a card, and which of them are on this machine."""
     workshop = Workshop(read_settings())
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("encoder", "here", "view", "work", "licence", "what it is"):
+    for title in ("encoder", "here", "view", "work", "what it is"):
         table.add_column(title, overflow="fold")
     for card in map(encoder_card, encoder_names()):
         here = "yes" if workshop.present(card) else ""
         work = f"{card.gflops:g} GFLOP" if card.gflops else ""
-        table.add_row(card.name, here, f"{card.side} px", work, card.licence, card.description)
+        table.add_row(card.name, here, f"{card.side} px", work, card.description)
     Console().print(table)
 
 
@@ -39,7 +39,7 @@ def show(name: Name) -> None:
     card = encoder_card(name)
     console = Console()
     console.print(f"[bold]{card.name}[/]: {escape(card.description)}\n", highlight=False)
-    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts = Table("", Column("", overflow="fold"), box=None, show_header=False, pad_edge=False)
     for fact, value in _facts(card).items():
         facts.add_row(f"[dim]{fact}[/]", escape(value))
     console.print(facts)

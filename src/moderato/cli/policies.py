@@ -35,6 +35,8 @@ def show(policy: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
     console.print(f"[bold]{escape(read.name)}[/]: {escape(read.description)}", highlight=False)
     console.print(f"encoder {read.encoder}, fit {read.fit or 'its own'}, unscannable: {read.unscannable}\n")
     console.print(_labels(read))
+    if read.anchors:
+        console.print(f"\nWhere nothing else is said: rather than {escape(', '.join(read.anchors))}.", style="dim")
     if read.encoder in encoder_names():
         console.print(f"\n[bold]{read.encoder}[/]: {escape(encoder_card(read.encoder).limits)}", highlight=False)
 
@@ -48,10 +50,11 @@ def check(file: Annotated[str, typer.Argument(metavar="FILE")]) -> None:
 
 def _labels(policy: Policy) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("label", "review from", "block from", "evidence", "prompts", "anchors"):
+    for title in ("label", "review", "block", "evidence", "looks for"):
         table.add_column(title, overflow="fold")
     for name, label in policy.labels.items():
-        thresholds = ["" if value is None else f"{value:.2f}" for value in (label.review, label.block)]
-        words = [", ".join(texts) for texts in (policy.prompts_of(name), policy.anchors_of(name))]
-        table.add_row(escape(name), *thresholds, escape(label.evidence), *map(escape, words))
+        thresholds = ["" if value is None else f"≥ {value:.2f}" for value in (label.review, label.block)]
+        prompts, anchors = (", ".join(texts) for texts in (policy.prompts_of(name), label.anchors))
+        words = escape(prompts) + (f"\n[dim]rather than {escape(anchors)}[/]" if anchors else "")
+        table.add_row(escape(name), *thresholds, escape(label.evidence), words)
     return table
