@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import moderato
-from moderato.errors import CallerError, ModeratoError, OperatorError
+from moderato.errors import CallerError, ModeratoError, OperatorError, Overloaded
 
 SRC = Path(moderato.__file__).parent
 MODULES = sorted(SRC.rglob("*.py"))
@@ -57,12 +57,12 @@ def test_what_is_exported_is_what_is_public() -> None:
     assert len(moderato.__all__) <= 13
 
 
-def test_every_error_is_the_callers_or_the_operators() -> None:
+def test_every_error_says_who_can_put_it_right() -> None:
     def leaves(kind: type[ModeratoError]) -> set[type[ModeratoError]]:
         return {kind} | {leaf for child in kind.__subclasses__() for leaf in leaves(child)}
 
     for kind in leaves(ModeratoError) - {ModeratoError}:
-        assert issubclass(kind, CallerError | OperatorError)
+        assert issubclass(kind, CallerError | OperatorError | Overloaded)
 
 
 def test_the_import_is_light() -> None:

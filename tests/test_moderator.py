@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import threading
 from pathlib import Path
 
@@ -105,8 +106,6 @@ def test_sources_are_read_as_they_are_needed(moderator: Moderator) -> None:
 
 
 def test_every_way_of_sending_gives_the_same_scores(moderator: Moderator, tmp_path: Path) -> None:
-    import base64
-
     data = encoded(photo())
     (tmp_path / "a.png").write_bytes(data)
     text = base64.encodebytes(data).decode()

@@ -9,6 +9,7 @@ ModeratoError is never raised itself::
     │       ├── FetchError          its URL could not be read, or may not be
     │       ├── DecodeError         its bytes are not a picture that can be read to the end
     │       └── LimitError          it is larger than the limits allow
+    ├── Overloaded              nobody: try again later
     └── OperatorError           how moderato is set up is wrong
         ├── SettingsError         an environment variable or an option
         ├── PolicyError           a policy file
@@ -57,6 +58,10 @@ class DecodeError(Unscannable):
 
 class LimitError(Unscannable):
     """The picture is larger than the limits allow; it was not decoded."""
+
+
+class Overloaded(ModeratoError):
+    """More is asked at once than can be answered soon. Trying again later helps."""
 
 
 class OperatorError(ModeratoError):

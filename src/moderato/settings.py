@@ -38,6 +38,8 @@ class ServeOptions:
     """Labels in one request."""
     max_body: int = 64 * 2**20
     """Bytes of one request."""
+    max_waiting: int = 64
+    """Requests that wait for their turn; the next is answered 429."""
 
 
 class Settings(BaseSettings):

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from moderato.types import ACTIONS, Classification, Verdict
+from moderato.types import ACTIONS, Classification, Reason, Verdict
 
 T = TypeVar("T")
 
@@ -83,8 +83,13 @@ def _why(verdict: Verdict) -> str:
     if verdict.unscannable:
         return f"unscannable: {verdict.unscannable}"
     if verdict.reasons:
-        return ", ".join(f"{reason.label} {reason.score:.2f} ≥ {reason.threshold:.2f}" for reason in verdict.reasons)
+        return ", ".join(map(_reason, verdict.reasons))
     return f"highest: {_scores(verdict.scores, 1)}"
+
+
+def _reason(reason: Reason) -> str:
+    when = f" at {reason.time:.1f} s" if reason.time else ""
+    return f"{reason.label} {reason.score:.2f} ≥ {reason.threshold:.2f}{when}"
 
 
 def _scores(scores: Mapping[str, float], shown: int = _SHOWN) -> str:

@@ -27,7 +27,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNED = (5, 6, 7, 8)  # orientations that swap width and height
 _SCALES = ("JPEG", "MPO")  # formats that can be decoded at 1/2, 1/4 and 1/8 (libjpeg's DCT scaling)
-_MOVING = ("GIF", "WEBP", "PNG", "AVIF", "HEIF", "TIFF")  # an MPO's further pictures are depth maps: never shown
+_MOVING = ("GIF", "WEBP", "PNG", "AVIF")  # every frame must be decoded to reach the last
+_PAGED = ("TIFF", "HEIF")  # each page for itself, of its own size; an MPO's are depth maps, which nobody is shown
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Limits:
     max_animation_frames: int = 5_000
     """Frames an animation may have in all."""
     max_animation_pixels: int = 1_000_000_000
-    """Frames times width times height: most formats must decode every frame to reach the last."""
+    """Frames times width times height: all must be decoded to reach the last."""
 
 
 class Picture:
@@ -59,11 +60,10 @@ class Picture:
             raise LimitError("too_many_bytes", f"the file has {len(data):,} bytes; the limit is {limits.max_bytes:,}.")
         self._format = _formats.sniff(data)
         self._data = data
+        self._limits = limits
         with self._opened() as image:
-            _check_size(image, limits)
-            self._turned = _orientation(image) in _TURNED
-            self.size = image.size[::-1] if self._turned else image.size
-            self._wanted = self._sample(image, limits)
+            self.size = _upright_size(image, limits)
+            self._wanted = self._sample(image)
 
     @property
     def can_scale(self) -> bool:
@@ -78,13 +78,14 @@ class Picture:
         with self._opened() as image:
             if self.can_scale and reduction > 1:
                 image.draft(None, (image.width // reduction, image.height // reduction))
-            clock = 0.0
+            size, clock = self.size, 0.0
             for index in range(self._wanted[-1] + 1):
                 if index:
                     image.seek(index)
+                    size = _upright_size(image, self._limits)
                 if index in self._wanted:
                     image.load()
-                    yield Frame(upright_rgb(image), self.size, image.info.get("timestamp", clock * 1000) / 1000)
+                    yield Frame(upright_rgb(image), size, image.info.get("timestamp", clock * 1000) / 1000)
                 clock += float(image.info.get("duration") or 0) / 1000
 
     @contextmanager
@@ -106,13 +107,14 @@ class Picture:
         detail = "its header makes no sense" if unnamed else str(error).strip()
         return DecodeError("corrupt", f"the {self._format} data is damaged ({detail}).")
 
-    def _sample(self, image: Image.Image, limits: Limits) -> tuple[int, ...]:
+    def _sample(self, image: Image.Image) -> tuple[int, ...]:
         """Indices of the frames to look at."""
+        limits = self._limits
         count = self._count(image, limits.max_animation_frames)
         if count > limits.max_animation_frames:
             raise LimitError("too_many_frames", f"the animation has more than {limits.max_animation_frames:,} frames.")
         pixels = count * image.width * image.height
-        if count > 1 and pixels > limits.max_animation_pixels:
+        if self._format in _MOVING and count > 1 and pixels > limits.max_animation_pixels:
             raise LimitError(
                 "too_many_pixels",
                 f"{count:,} frames of {image.width} x {image.height} are {pixels:,} pixels; "
@@ -126,7 +128,7 @@ class Picture:
             return _formats.count_gif_frames(self._data, limit)
         if self._format == "TIFF":
             return _count_pages(image, limit)
-        return getattr(image, "n_frames", 1) if self._format in _MOVING else 1
+        return getattr(image, "n_frames", 1) if self._format in (*_MOVING, *_PAGED) else 1
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -153,12 +155,14 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values.clip(0) * (255 / top)).round().astype(np.uint8), "L")
 
 
-def _check_size(image: Image.Image, limits: Limits) -> None:
+def _upright_size(image: Image.Image, limits: Limits) -> tuple[int, int]:
+    """(width, height) as it is shown, from the header alone; raises `LimitError` when it is too large."""
     width, height = image.size
     if max(width, height) > limits.max_side:
         raise LimitError("too_wide", f"{width} x {height} pixels; the limit for a side is {limits.max_side:,}.")
     if width * height > limits.max_pixels:
         raise LimitError("too_many_pixels", f"{width} x {height} pixels; the limit is {limits.max_pixels:,} in all.")
+    return (height, width) if _orientation(image) in _TURNED else (width, height)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -17,6 +17,8 @@ _SPARE = 2.0
 """A scaled JPEG keeps at least this many times the view's side: the resize after it still has pixels to average."""
 _OVERLAP = 1 / 8
 """Share of a square that its neighbour repeats, so that what lies on a seam is whole in one of them."""
+_STRIP = 4
+"""Times as long as wide, and more than any photograph."""
 _MAX_SQUARES = 8
 """Beyond it (pictures longer than 7 times their width) the squares become oblongs: squeezed, but seen."""
 
@@ -47,7 +49,7 @@ def _view(frame: Frame, spec: ViewSpec, box: tuple[float, float, float, float]) 
 def _centre(frame: Frame, spec: ViewSpec) -> View:
     """Shortest side to S, then the central S×S, to the pixel as Hugging Face's CLIP processor has it.
 
-    Only that square and the few pixels around it that the filter reads are resized: a strip of 1 × 30,000 pixels must
+    Of a strip only that square and the few pixels around it that the filter reads are resized: 1 × 30,000 pixels must
     not become 224 × 6,720,000.
     """
     side, image, short = spec.side, frame.image, min(frame.size)
@@ -65,7 +67,12 @@ def _centre(frame: Frame, spec: ViewSpec) -> View:
 
 
 def _window(start: int, length: int, whole: int, original: int) -> tuple[int, int]:
-    """A stretch of the resized picture, widened by what a filter of radius 2 reads, within the picture."""
+    """Which stretch of the resized picture to make: all of it, or of a strip what is kept and a filter of radius 2 reads.
+
+    The rounding of a part's coordinates may differ in a few pixels from that of the whole.
+    """
+    if whole <= _STRIP * length:
+        return 0, whole
     margin = math.ceil(2 * max(1.0, whole / original)) + 1
     return max(0, start - margin), min(whole, start + length + margin)
 

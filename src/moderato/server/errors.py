@@ -5,13 +5,16 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from moderato.errors import ModeratoError, OperatorError, RequestError, Unscannable
+from moderato.errors import ModeratoError, OperatorError, Overloaded, RequestError, Unscannable
 
 STATUS: dict[type[ModeratoError], int] = {
     RequestError: 400,
     Unscannable: 400,  # only where a contract has no place for it beside other pictures
+    Overloaded: 429,
     OperatorError: 503,
 }
+
+_RETRY_AFTER = 1  # seconds; a picture takes some 50 ms
 
 
 def install(app: FastAPI) -> None:
@@ -22,4 +25,5 @@ def install(app: FastAPI) -> None:
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
     status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
-    return JSONResponse({"detail": str(error)}, status)
+    headers = {"Retry-After": str(_RETRY_AFTER)} if isinstance(error, Overloaded) else None
+    return JSONResponse({"detail": str(error)}, status, headers)

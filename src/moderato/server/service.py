@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar, cast
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
-from moderato.errors import RequestError, nearest
+from moderato.errors import Overloaded, RequestError, nearest
 from moderato.moderator import Moderator
 from moderato.policy import Policy
 from moderato.settings import ServeOptions
@@ -32,7 +32,12 @@ class Service:
     _turns: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_AT_A_TIME))
 
     async def in_turn(self, work: Callable[[], T]) -> T:
-        """Do blocking work in a thread, a few requests at a time; the event loop stays free."""
+        """Do blocking work in a thread, a few requests at a time; the event loop stays free.
+
+        Raises `Overloaded` when as many requests wait as may.
+        """
+        if self._turns.statistics().tasks_waiting >= self.options.max_waiting:
+            raise Overloaded("Too many requests are waiting. Try again later.")
         return await to_thread.run_sync(work, limiter=self._turns)
 
     def policy(self, name: str | None) -> Policy:
