@@ -1,4 +1,4 @@
-"""JPEG bytes → probabilities: the whole path against the thesis's own (transformers, texts encoded each time, batch 1)."""
+"""JPEG bytes → probabilities: the whole path against the thesis's (transformers, batch 1, texts encoded each time)."""
 
 from __future__ import annotations
 

@@ -67,7 +67,8 @@ def test_every_error_says_who_can_put_it_right() -> None:
 
 def test_the_import_is_light() -> None:
     heavy = run(
-        "import sys, moderato; print([name for name in ('onnx', 'onnxruntime', 'fastapi', 'torch') if name in sys.modules])"
+        "import sys, moderato\n"
+        "print([name for name in ('onnx', 'onnxruntime', 'fastapi', 'torch') if name in sys.modules])"
     )
     assert heavy.strip() == "[]"
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from types import ModuleType
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +21,23 @@ from moderato.encoders import _layouts
 from moderato.encoders._identity import identity as identity_of
 from moderato.encoders._prompt_cache import PromptCache
 from moderato.encoders._texts import Texts
-from moderato.encoders._towers import TwoTowers
+from moderato.encoders._towers import TextTower, TwoTowers, VisionTower
 from moderato.types import Embeddings, Views, ViewSpec
 
 __all__ = ["Encoder", "PromptCache", "open_encoder"]
+
+
+class Runtime(Protocol):
+    """What a runtime's module offers: each opens a tower for a number of threads and returns a thread-safe function."""
+
+    def open_vision(self, tower: VisionTower, threads: int) -> Callable[[Views], Embeddings]:
+        """Views `(N, S, S, 3)` uint8 → embeddings `(N, D)`."""
+
+    def open_patches(self, tower: VisionTower, threads: int) -> Callable[[Views], NDArray[np.float32]]:
+        """Views → one embedding a patch, `(N, grid, grid, D)`."""
+
+    def open_text(self, tower: TextTower, threads: int) -> Callable[[NDArray[np.int64]], Embeddings]:
+        """Token ids `(N, T)` → embeddings `(N, D)`."""
 
 
 @dataclass
@@ -44,9 +55,11 @@ class Encoder:
     texts: Texts
     temperature: float
     towers: TwoTowers
-    runtime: ModuleType
+    runtime: Runtime
     threads: int
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _vision: Callable[[Views], Embeddings] | None = field(default=None, init=False, repr=False)
+    _patches: Callable[[Views], NDArray[np.float32]] | None = field(default=None, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
     def dim(self) -> int:
@@ -62,22 +75,21 @@ class Encoder:
         """Embeddings `(N, D)` of uint8 views `(N, S, S, 3)`; N may be 0. Batch and single agree to 1e-5."""
         if len(views) == 0:
             return Embeddings(np.empty((0, self.dim), dtype=np.float32))
-        return self._vision(views)
+        return self._open_vision()(views)
 
     def encode_patches(self, views: Views) -> NDArray[np.float32]:
         """One embedding a patch, float32 `(N, grid, grid, D)`, unit length, the top left patch first."""
-        return self._patches(views)
+        return self._open_patches()(views)
 
-    @cached_property
-    def _vision(self) -> Callable[[Views], Embeddings]:
+    def _open_vision(self) -> Callable[[Views], Embeddings]:
         with self._lock:
-            opened = self.runtime.open_vision(self.towers.vision, self.threads)
-        return cast("Callable[[Views], Embeddings]", opened)
+            self._vision = self._vision or self.runtime.open_vision(self.towers.vision, self.threads)
+            return self._vision
 
-    @cached_property
-    def _patches(self) -> Callable[[Views], NDArray[np.float32]]:
-        opened = self.runtime.open_patches(self.towers.vision, self.threads)
-        return cast("Callable[[Views], NDArray[np.float32]]", opened)
+    def _open_patches(self) -> Callable[[Views], NDArray[np.float32]]:
+        with self._lock:
+            self._patches = self._patches or self.runtime.open_patches(self.towers.vision, self.threads)
+            return self._patches
 
 
 def open_encoder(
@@ -101,7 +113,7 @@ def open_encoder(
     """
     towers, view = _layouts.read(folder)
     identity = identity or identity_of(towers, identities)
-    module = plugins.load("moderato.encoders", runtime)
+    module = cast("Runtime", plugins.load("moderato.encoders", runtime))
     texts = Texts(
         tower=towers.text,
         folder=folder,

@@ -48,6 +48,7 @@ class Texts:
 
     def encode(self, texts: Sequence[str]) -> Embeddings:
         """Embeddings `(N, D)` in the order of the texts. Raises `WeightsError` when the tower cannot be opened."""
+        texts = [_whole(text) for text in texts]
         rows = self._cache.get(self._space, texts)
         missing = [text for text in dict.fromkeys(texts) if text not in rows]
         if missing:
@@ -58,7 +59,7 @@ class Texts:
 
     def knows_nothing_of(self, text: str) -> bool:
         """Whether no word of the text is in the encoder's vocabulary."""
-        return self._tokenize.knows_nothing_of(text)
+        return self._tokenize.knows_nothing_of(_whole(text))
 
     @property
     def is_open(self) -> bool:
@@ -97,3 +98,8 @@ class Texts:
             file = self._folder / name
             digest.update(file.read_bytes() if file.is_file() else b"")
         return f"{self._identity}/{digest.hexdigest()[:16]}"
+
+
+def _whole(text: str) -> str:
+    """The text without half surrogate pairs, which JSON can carry and UTF-8, tokenizers and SQLite cannot."""
+    return text.encode("utf-8", "replace").decode()

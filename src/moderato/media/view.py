@@ -67,7 +67,7 @@ def _centre(frame: Frame, spec: ViewSpec) -> View:
 
 
 def _window(start: int, length: int, whole: int, original: int) -> tuple[int, int]:
-    """Which stretch of the resized picture to make: all of it, or of a strip what is kept and a filter of radius 2 reads.
+    """Which stretch of the resized picture to make: all, or of a strip what is kept and a filter of radius 2 reads.
 
     The rounding of a part's coordinates may differ in a few pixels from that of the whole.
     """

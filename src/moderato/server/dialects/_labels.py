@@ -8,6 +8,8 @@ from moderato.media.load import Sendable
 from moderato.server.service import Service
 from moderato.types import Classification, Fit
 
+_LONGEST = 2000  # characters in a header
+
 
 async def classified(service: Service, picture: Sendable, labels: Sequence[str], fit: Fit) -> Classification:
     """The classification of one picture."""
@@ -22,5 +24,5 @@ def probabilities(answer: Classification, labels: Sequence[str]) -> dict[str, fl
 
 def notes(answer: Classification) -> dict[str, str]:
     """What a person should know, as a header: these APIs' bodies have no place for it."""
-    text = " ".join(answer.notes).encode("ascii", "backslashreplace").decode()
-    return {"X-Moderato-Note": text} if text else {}
+    text = " ".join(answer.notes).encode("unicode_escape").decode()  # a label may hold what no header can
+    return {"X-Moderato-Note": text[:_LONGEST]} if text else {}

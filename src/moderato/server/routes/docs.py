@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 router = APIRouter(include_in_schema=False)
 
@@ -26,6 +26,12 @@ table {{ border-collapse: collapse; width: 100% }} td {{ padding: .25rem .8rem .
 td:first-child {{ white-space: nowrap }} small {{ opacity: .75 }}
 </style></head><body><h1>{title} <small>{version}</small></h1><p>{description}</p>
 <p>The same for programs: <a href="openapi.json">openapi.json</a>.</p>{operations}</body></html>"""
+
+
+@router.get("/")
+async def home() -> RedirectResponse:
+    """Where a browser lands."""
+    return RedirectResponse("docs")
 
 
 @router.get("/docs")
