@@ -24,6 +24,8 @@ def test_options_of_the_modules_are_settings(monkeypatch: pytest.MonkeyPatch, tm
         ("MODERATO_MEDIA__MAX_BITES", "5", "MODERATO_MEDIA__MAX_BITES"),
         ("MODERATO_MEDIA__MAX_BYTES", "many", "MODERATO_MEDIA__MAX_BYTES is 'many'"),
         ("MODERATO_THREDS", "2", "MODERATO_THREDS is not a setting. Did you mean 'MODERATO_THREADS'"),
+        ("MODERATO_FETCH__TIMEOUT", "-1", "MODERATO_FETCH__TIMEOUT is '-1'"),
+        ("MODERATO_MEDIA__MAX_FRAMES", "0", "MODERATO_MEDIA__MAX_FRAMES is '0'"),
         ("MODERATO_THREADS", "0", "MODERATO_THREADS is '0'"),
         ("MODERATO_FETCH__ALLOW_HOSTS", "http://x/", "allow_hosts is not a host"),
         ("MODERATO_FETCH", "media.internal", "set one by one"),

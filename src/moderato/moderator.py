@@ -22,7 +22,7 @@ from moderato.encoders import Encoder
 from moderato.errors import Unscannable
 from moderato.media import Limits, Prepared, prepare
 from moderato.media.fetch import FetchOptions
-from moderato.media.load import Sendable, load, name_of
+from moderato.media.load import Sendable, is_remote, load, name_of
 from moderato.policy import Policy, policy_of_labels
 from moderato.tasks import Embed, Judge, Task, view_of
 from moderato.types import Classification, Embedded, Embeddings, Fit, Source, Verdict, Views
@@ -87,7 +87,7 @@ class Moderator:
         self._judges: dict[str, Judge] = {}
         self._lock = threading.RLock()
         self._cores = threading.Semaphore(threads)
-        self._pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="prepare")
+        self._pools = {remote: ThreadPoolExecutor(_AHEAD, thread_name_prefix="prepare") for remote in (False, True)}
 
     def check(self, source: Sendable, policy: Policy | None = None) -> Verdict:
         """The verdict on one source: bytes, a path, an http(s) URL or a `Source`. A bad picture does not raise."""
@@ -180,7 +180,8 @@ class Moderator:
         """Items in order. Threads prepare ahead, a bounded number of pictures."""
         ahead: deque[_Item[T]] = deque()
         for source, task in asked:
-            ahead.append(_Item(name_of(source), task, self._pool.submit(self._prepare, source, task)))
+            pool = self._pools[is_remote(source)]  # a network that does not answer holds up no upload
+            ahead.append(_Item(name_of(source), task, pool.submit(self._prepare, source, task)))
             if len(ahead) > _AHEAD:
                 yield ahead.popleft()
         yield from ahead

@@ -145,6 +145,8 @@ def policy_of_labels(
     Exclusive without `anchors`, independent with them. Over several frames or views the mean is taken, so that an
     exclusive group still sums to 1. Raises `RequestError` when there are no labels.
     """
+    if isinstance(labels, str):
+        raise RequestError(f"Labels are a list of texts; this is one text: {labels!r}.")
     names = list(dict.fromkeys(labels))
     if not names:
         raise RequestError("Name at least one label.")

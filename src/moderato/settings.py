@@ -32,13 +32,13 @@ def _data_folder() -> Path:
 class ServeOptions:
     """What the HTTP service accepts."""
 
-    max_images: int = 32
+    max_images: Annotated[int, Field(ge=1)] = 32
     """Pictures in one request."""
-    max_labels: int = 128
+    max_labels: Annotated[int, Field(ge=1)] = 128
     """Labels in one request."""
-    max_body: int = 64 * 2**20
+    max_body: Annotated[int, Field(ge=1)] = 64 * 2**20
     """Bytes of one request."""
-    max_waiting: int = 64
+    max_waiting: Annotated[int, Field(ge=1)] = 64
     """Requests that wait for their turn; the next is answered 429."""
 
 

@@ -15,6 +15,7 @@ from moderato.server.service import Service
 from moderato.settings import read_settings
 
 _PORT = 8000
+_LAST_PORT = 65535
 _TRIES = 100
 
 
@@ -24,14 +25,15 @@ def listening(host: str, port: int | None, *, fallback: bool = False) -> socket.
     Raises `SettingsError` when the port is taken or the address is not this machine's.
     """
     first = _PORT if port is None else port
-    for candidate in range(first, min(65536, first + _TRIES) if fallback else first + 1):
+    for candidate in range(first, min(_LAST_PORT, first + _TRIES) + 1 if fallback else first + 1):
         try:
             return socket.create_server((host, candidate), family=_family(host), backlog=2048)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise SettingsError(f"Nothing can listen on {host}, port {candidate} ({error.strerror}).") from error
+    other = first + 1 if first < _LAST_PORT else first - 1
     raise SettingsError(
-        f"Port {first} is in use. Name another with --port (make run PORT={first + 1}), or stop what listens there."
+        f"Port {first} is in use. Name another with --port (make run PORT={other}), or stop what listens there."
     )
 
 

@@ -21,12 +21,18 @@ T = TypeVar("T")
 COLOURS = {"allow": "green", "review": "yellow", "block": "red"}
 
 _A_HANDFUL = 5
+_PIPE_WIDTH = 200
 _SHOWN = 4  # labels in one cell
 
 
 def print_json(values: Mapping[str, Any]) -> None:
     """One object, one line; flushed, so that a pipe sees it at once."""
-    sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
+    line = json.dumps(values, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:  # a terminal that lacks a letter, a name that is no UTF-8
+        line = json.dumps(values)
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
@@ -37,6 +43,12 @@ def watched(answers: Iterable[T], total: int) -> Iterator[T]:
     hidden = total <= _A_HANDFUL or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         yield from progress.track(answers, total=total, description="pictures")
+
+
+def print_table(table: Table) -> None:
+    """On standard output; where that is no terminal, names are not folded at its width."""
+    console = Console(emoji=False)
+    console.print(table, width=None if console.is_terminal else _PIPE_WIDTH)
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:

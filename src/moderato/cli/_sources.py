@@ -37,9 +37,9 @@ def _sources(name: str) -> list[Sendable]:
     if name.lower().startswith(("http://", "https://")):
         return [name]
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         return list(_walk(path))
-    if path.exists():
+    if name and path.exists():
         return [path]
     matches = sorted(glob.glob(name, recursive=True))
     if not matches:
@@ -56,7 +56,9 @@ def _walk(folder: Path) -> Iterator[Path]:
             else:
                 passed += 1
     if passed:
-        Console(stderr=True).print(f"{folder}: passed over {passed} files that are no pictures.", highlight=False)
+        Console(stderr=True, markup=False, emoji=False).print(
+            f"{folder}: passed over {passed} files that are no pictures.", highlight=False
+        )
 
 
 def _looks_like_a_picture(path: Path) -> bool:

@@ -6,10 +6,9 @@ from time import perf_counter
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from moderato.assemble import DEFAULT_POLICY, load
-from moderato.cli._output import print_json, print_notes, print_summary, verdict_table, watched
+from moderato.cli._output import print_json, print_notes, print_summary, print_table, verdict_table, watched
 from moderato.cli._sources import expand
 from moderato.errors import RequestError, nearest
 from moderato.types import ACTIONS
@@ -35,7 +34,7 @@ def check(
             print_json(verdict.to_dict())
         verdicts.append(verdict)
     if not json:
-        Console().print(verdict_table(verdicts))
+        print_table(verdict_table(verdicts))
         print_notes(verdict.notes for verdict in verdicts)
         print_summary((verdict.action for verdict in verdicts), started)
     if fail_on and any(ACTIONS.index(verdict.action) >= ACTIONS.index(fail_on) for verdict in verdicts):

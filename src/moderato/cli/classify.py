@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from moderato.assemble import DEFAULT_POLICY, Workshop
 from moderato.cli._options import FIT_HELP, fit_named
-from moderato.cli._output import classification_table, print_json, print_notes, watched
+from moderato.cli._output import classification_table, print_json, print_notes, print_table, watched
 from moderato.cli._sources import expand
 from moderato.settings import read_settings
 
@@ -36,5 +35,5 @@ def classify(
             print_json(answer.to_dict())
         answers.append(answer)
     if not json:
-        Console().print(classification_table(answers))
+        print_table(classification_table(answers))
         print_notes(answer.notes for answer in answers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import threading
 from importlib.resources import files
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 from moderato.cli._listen import listening, serve_on
-from moderato.cli._output import verdict_table
+from moderato.cli._output import print_table, verdict_table
 from moderato.types import Reason, Verdict
 
 _POLICY = "demo"
@@ -36,9 +37,12 @@ def _show(url: str) -> None:
     pictures = sorted(_SAMPLES.iterdir())
     uploads = [("images", (picture.name, picture.read_bytes())) for picture in pictures]
     answer = httpx.post(f"{url}/v1/check", files=uploads, timeout=60, trust_env=False)
+    if answer.status_code != httpx.codes.OK:
+        console.print(f"The samples were refused: {answer.json()['detail']}", markup=False)
+        return
     verdicts = [_verdict(result) for result in answer.json()["results"]]
     console.print(f"\n{len(verdicts)} drawings from {_SAMPLES}, judged by the policy '{_POLICY}':\n", highlight=False)
-    console.print(verdict_table(verdicts))
+    print_table(verdict_table(verdicts))
     console.print(
         f"\nThe service is listening on [bold]{url}[/]. Paste a line into another terminal:\n", highlight=False
     )
@@ -71,5 +75,4 @@ def _lines(url: str) -> dict[str, str]:
 
 
 def _quoted(path: Path) -> str:
-    text = str(path)
-    return text if all(letter.isalnum() or letter in "/._-+" for letter in text) else f"'{text}'"
+    return shlex.quote(str(path))

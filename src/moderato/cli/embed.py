@@ -79,4 +79,4 @@ def _write(output: Path | None, arrays: dict[str, np.ndarray[Any, Any]]) -> None
     except OSError as error:
         raise RequestError(f"{output} cannot be written ({error.strerror}).") from error
     rows = arrays["embeddings"].shape
-    Console(stderr=True).print(f"{output}: {rows[0]} embeddings of {rows[1]} numbers.", highlight=False)
+    Console(stderr=True, markup=False).print(f"{output}: {rows[0]} embeddings of {rows[1]} numbers.", highlight=False)

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from moderato.assemble import Workshop, hub_files
 from moderato.cards import EncoderCard, encoder_card, encoder_names
+from moderato.cli._output import print_table
 from moderato.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True)
@@ -30,7 +31,7 @@ def list_models() -> None:
         here = "yes" if workshop.present(card) else ""
         work = f"{card.gflops:g} GFLOP" if card.gflops else ""
         table.add_row(card.name, here, f"{card.side} px", work, card.description)
-    Console().print(table)
+    print_table(table)
 
 
 @app.command()
@@ -42,7 +43,7 @@ def show(name: Name) -> None:
     facts = Table("", Column("", overflow="fold"), box=None, show_header=False, pad_edge=False)
     for fact, value in _facts(card).items():
         facts.add_row(f"[dim]{fact}[/]", escape(value))
-    console.print(facts)
+    print_table(facts)
     console.print(f"\n[bold]Limits.[/] {escape(card.limits)}", highlight=False)
 
 
@@ -58,7 +59,9 @@ def pull(
     for card in [encoder_card(name) for name in names]:
         if source and card.folder is None:
             workshop.store.bring(card.name, hub_files(card), source)
-        Console().print(f"{card.name}: {workshop.files(card)}", highlight=False, soft_wrap=True)
+        Console(markup=False, emoji=False, soft_wrap=True).print(
+            f"{card.name}: {workshop.files(card)}", highlight=False
+        )
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from moderato.cards import encoder_card, encoder_names
+from moderato.cli._output import print_table
 from moderato.policy import Policy, read_policy, shipped_policies
 
 app = typer.Typer(no_args_is_help=True)
@@ -24,7 +26,7 @@ def list_policies() -> None:
     for name in shipped_policies():
         policy = read_policy(name)
         table.add_row(name, policy.encoder, str(len(policy.labels)), policy.description)
-    Console().print(table)
+    print_table(table)
 
 
 @app.command()
@@ -33,18 +35,22 @@ def show(policy: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
     read = read_policy(policy)
     console = Console()
     console.print(f"[bold]{escape(read.name)}[/]: {escape(read.description)}", highlight=False)
-    console.print(f"encoder {read.encoder}, fit {read.fit or 'its own'}, unscannable: {read.unscannable}\n")
-    console.print(_labels(read))
+    console.print(f"encoder {escape(read.encoder)}, fit {read.fit or 'its own'}, unscannable: {read.unscannable}\n")
+    print_table(_labels(read))
     if read.anchors:
         console.print(f"\nWhere nothing else is said: rather than {escape(', '.join(read.anchors))}.", style="dim")
     if read.encoder in encoder_names():
-        console.print(f"\n[bold]{read.encoder}[/]: {escape(encoder_card(read.encoder).limits)}", highlight=False)
+        console.print(
+            f"\n[bold]{escape(read.encoder)}[/]: {escape(encoder_card(read.encoder).limits)}", highlight=False
+        )
 
 
 @app.command()
 def check(file: Annotated[str, typer.Argument(metavar="FILE")]) -> None:
     """Read a policy file and say whether it holds."""
     read = read_policy(file)
+    if not Path(read.encoder).is_dir():
+        encoder_card(read.encoder)
     Console().print(f"{escape(file)} holds: {len(read.labels)} labels for {escape(read.encoder)}.", highlight=False)
 
 

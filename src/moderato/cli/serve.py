@@ -28,9 +28,14 @@ def serve(
     """Answer over HTTP: our own API, documented at /docs, and the dialects."""
     _refuse_unguarded(host, open_to_all)
     ours = listening(host, port)
-    url = f"http://{host}:{ours.getsockname()[1]}"
+    url = f"http://{f'[{host}]' if ':' in host else host}:{ours.getsockname()[1]}"
     message = f"moderato judges by '{policy}' on {url}; its API is described at {url}/docs"
-    serve_on(ours, policy, encoder, started=lambda: Console(stderr=True).print(message, highlight=False))
+    serve_on(
+        ours,
+        policy,
+        encoder,
+        started=lambda: Console(stderr=True, markup=False, soft_wrap=True).print(message, highlight=False),
+    )
 
 
 def _refuse_unguarded(host: str, open_to_all: bool) -> None:

@@ -59,6 +59,7 @@ class Encoder:
     threads: int
     _vision: Callable[[Views], Embeddings] | None = field(default=None, init=False, repr=False)
     _patches: Callable[[Views], NDArray[np.float32]] | None = field(default=None, init=False, repr=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
@@ -75,7 +76,9 @@ class Encoder:
         """Embeddings `(N, D)` of uint8 views `(N, S, S, 3)`; N may be 0. Batch and single agree to 1e-5."""
         if len(views) == 0:
             return Embeddings(np.empty((0, self.dim), dtype=np.float32))
-        return self._open_vision()(views)
+        vision = self._open_vision()
+        with self._turn:  # one call uses all threads; two at once would only get in each other's way
+            return vision(views)
 
     def encode_patches(self, views: Views) -> NDArray[np.float32]:
         """One embedding a patch, float32 `(N, grid, grid, D)`, unit length, the top left patch first."""

@@ -77,15 +77,27 @@ class PromptCache:
         try:
             with closing(self._connect()) as database, database:
                 yield database
-        except (OSError, sqlite3.Error) as error:
-            _LOG.warning("prompt embeddings are kept in memory only: %s (%s)", self._file, error)
-            self._file = None
+        except sqlite3.Error as error:
+            self._give_up(error)
 
     def _connect(self) -> sqlite3.Connection:
-        if self._file is None:
-            database = sqlite3.connect(":memory:")
-        else:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(self._file, timeout=10)
+        if self._file is not None:
+            try:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                return _with_schema(sqlite3.connect(self._file, timeout=10))
+            except (OSError, sqlite3.Error) as error:
+                self._give_up(error)
+        return _with_schema(sqlite3.connect(":memory:"))
+
+    def _give_up(self, error: Exception) -> None:
+        _LOG.warning("prompt embeddings are kept in memory only: %s (%s)", self._file, error)
+        self._file = None
+
+
+def _with_schema(database: sqlite3.Connection) -> sqlite3.Connection:
+    try:
         database.execute(_SCHEMA)
-        return database
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database

@@ -48,6 +48,8 @@ class Texts:
 
     def encode(self, texts: Sequence[str]) -> Embeddings:
         """Embeddings `(N, D)` in the order of the texts. Raises `WeightsError` when the tower cannot be opened."""
+        if not texts:
+            return Embeddings(np.empty((0, self._tower.dim), np.float32))
         texts = [_whole(text) for text in texts]
         rows = self._cache.get(self._space, texts)
         missing = [text for text in dict.fromkeys(texts) if text not in rows]

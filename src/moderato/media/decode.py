@@ -11,9 +11,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pi_heif
+from annotated_types import Ge
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from moderato.errors import DecodeError, LimitError, Unscannable
@@ -31,21 +33,24 @@ _MOVING = ("GIF", "WEBP", "PNG", "AVIF")  # every frame must be decoded to reach
 _PAGED = ("TIFF", "HEIF")  # each page for itself, of its own size; an MPO's are depth maps, which nobody is shown
 
 
+Positive = Annotated[int, Ge(1)]
+
+
 @dataclass(frozen=True)
 class Limits:
     """What is decoded at all. A picture beyond a limit is unscannable, never judged in part."""
 
-    max_bytes: int = 20 * 2**20
+    max_bytes: Positive = 20 * 2**20
     """Size of the file."""
-    max_pixels: int = 80_000_000
+    max_pixels: Positive = 80_000_000
     """Width times height of one frame."""
-    max_side: int = 32_000
+    max_side: Positive = 32_000
     """Width or height, in pixels."""
-    max_frames: int = 8
+    max_frames: Positive = 8
     """Frames looked at in an animation: the first, the last and others evenly between them."""
-    max_animation_frames: int = 5_000
+    max_animation_frames: Positive = 5_000
     """Frames an animation may have in all."""
-    max_animation_pixels: int = 1_000_000_000
+    max_animation_pixels: Positive = 1_000_000_000
     """Frames times width times height: all must be decoded to reach the last."""
 
 

@@ -19,9 +19,11 @@ from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from threading import Thread
 from time import monotonic
+from typing import Annotated
 
 import httpcore
 import httpx
+from annotated_types import Ge, Gt
 
 from moderato.errors import FetchError, LimitError, SettingsError
 from moderato.types import Source
@@ -45,13 +47,13 @@ _HEADERS = [("User-Agent", "moderato"), ("Accept", "*/*"), ("Accept-Encoding", "
 class FetchOptions:
     """How far fetching may go. Raises SettingsError where `allow_hosts` names what no host can be."""
 
-    timeout: float = 10.0
+    timeout: Annotated[float, Gt(0)] = 10.0
     """Seconds for one picture, from looking up its host to its last byte, redirects included."""
 
-    max_bytes: int = 20 * 2**20
+    max_bytes: Annotated[int, Ge(1)] = 20 * 2**20
     """Size in bytes of the largest file that is fetched, counted after decompression."""
 
-    max_redirects: int = 3
+    max_redirects: Annotated[int, Ge(0)] = 3
     """How many redirects are followed. Each is checked like the first URL."""
 
     allow_hosts: tuple[str, ...] = ()

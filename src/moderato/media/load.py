@@ -42,6 +42,11 @@ def name_of(sent: Sendable) -> str:
     return "" if isinstance(sent, bytes) else str(sent)
 
 
+def is_remote(sent: Sendable) -> bool:
+    """Whether it must be fetched over a network."""
+    return isinstance(sent, Url) or (isinstance(sent, str) and sent.lower().startswith(("http://", "https://")))
+
+
 def load(sent: Sendable, limits: Limits, fetching: FetchOptions) -> Source:
     """Read it, with the limits and the guard of `fetch`.
 
@@ -55,7 +60,7 @@ def load(sent: Sendable, limits: Limits, fetching: FetchOptions) -> Source:
         return Source(_decoded(sent.text, limits), sent.name)
     if isinstance(sent, Url):
         return replace(fetch(sent.url, fetching), name=name_of(sent))
-    if isinstance(sent, str) and sent.lower().startswith(("http://", "https://")):
+    if isinstance(sent, str) and is_remote(sent):
         return fetch(sent, fetching)
     return _read(Path(sent), limits)
 
@@ -81,3 +86,5 @@ def _read(path: Path, limits: Limits) -> Source:
         return Source(path.read_bytes(), str(path))
     except OSError as error:
         raise DecodeError("unreadable", f"the file cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise DecodeError("unreadable", f"no file can have this name ({error}).") from error

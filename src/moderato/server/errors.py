@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
 
 from moderato.errors import ModeratoError, OperatorError, Overloaded, RequestError, Unscannable
 
@@ -21,9 +22,21 @@ def install(app: FastAPI) -> None:
     """Answer every error raised on purpose by the table."""
     for kind in STATUS:
         app.add_exception_handler(kind, _answer)
+    app.add_exception_handler(ClientDisconnect, _leave)
+    app.add_exception_handler(Exception, _admit)
 
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
     status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
     headers = {"Retry-After": str(_RETRY_AFTER)} if isinstance(error, Overloaded) else None
     return JSONResponse({"detail": str(error)}, status, headers)
+
+
+async def _leave(request: Request, error: Exception) -> Response:
+    """Nobody reads this any more."""
+    return Response(status_code=400)
+
+
+async def _admit(request: Request, error: Exception) -> JSONResponse:
+    """The log has the traceback."""
+    return JSONResponse({"detail": "Something went wrong here; the log of the service says what."}, 500)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_PATIENCE = 2.0  # seconds in which a client may finish sending what is thrown away
 
 
 class _TooLargeError(Exception):
@@ -38,6 +43,8 @@ class LimitBody:
 
         async def watched(message: Message) -> None:
             nonlocal started
+            if received > self._max_bytes and not started:
+                raise _TooLargeError  # rather than what FastAPI makes of it: "error parsing the body"
             started = True
             await send(message)
 
@@ -49,5 +56,15 @@ class LimitBody:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and hang up only then: a client that is still sending would see a reset and no answer."""
         detail = f"The request is larger than the {self._max_bytes:,} bytes that are accepted."
-        await JSONResponse({"detail": detail}, 413, {"Connection": "close"})(scope, receive, send)
+
+        async def open_ended(message: Message) -> None:
+            await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+
+        await JSONResponse({"detail": detail}, 413, {"Connection": "close"})(scope, receive, open_ended)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body"})

@@ -53,7 +53,9 @@ class Pictures(BaseModel):
 Asked = TypeVar("Asked", bound=Pictures)
 
 
-async def read(request: Request, shape: type[Asked], service: Service) -> tuple[Asked, list[Sendable]]:
+async def read(
+    request: Request, shape: type[Asked], service: Service, *, may_be_none: bool = False
+) -> tuple[Asked, list[Sendable]]:
     """The request's fields, and its pictures in order. Raises `RequestError` when the request itself is wrong."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -61,13 +63,15 @@ async def read(request: Request, shape: type[Asked], service: Service) -> tuple[
     else:
         asked = _validated(shape, _json(await request.body()))
         sent = asked.sendables()
+    if not sent and not may_be_none:
+        raise RequestError("Send at least one picture, as 'images'.")
     if len(sent) > service.options.max_images:
         raise RequestError(f"{len(sent)} pictures in one request; the limit is {service.options.max_images}.")
     return asked, sent
 
 
 async def _read_form(request: Request, shape: type[Asked], most: int) -> tuple[Asked, list[Sendable]]:
-    async with request.form(max_files=most + 1, max_part_size=1 << 20) as form:
+    async with request.form(max_files=most, max_part_size=1 << 20) as form:
         sent: list[Sendable] = []
         fields: dict[str, Any] = {}
         for name, value in form.multi_items():
@@ -77,14 +81,22 @@ async def _read_form(request: Request, shape: type[Asked], most: int) -> tuple[A
                 sent.append(Source(await value.read(), value.filename or f"images[{len(sent)}]"))
             elif isinstance(value, UploadFile):
                 raise RequestError(f"'{name}' is not a file field; pictures are sent as 'images'.")
+            elif name in fields:
+                fields[name] = [*_listed(fields[name]), value]  # an array in a form is the same field again
             else:
                 fields[name] = value
     return _validated(shape, fields), sent
 
 
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        values = json.loads(body)
+        json.dumps(values, ensure_ascii=False).encode()  # half a surrogate pair could not be answered
+        return values
     except (ValueError, RecursionError) as error:
         raise RequestError(f"The body is neither multipart/form-data nor JSON ({error}).") from error
 

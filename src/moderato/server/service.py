@@ -17,7 +17,7 @@ from moderato.settings import ServeOptions
 
 T = TypeVar("T")
 
-_AT_A_TIME = 4  # requests in hand: enough that one's slow download does not keep the encoder waiting
+_AT_A_TIME = 16  # requests in hand: enough that some slow downloads do not keep the encoder waiting
 
 
 @dataclass

@@ -304,7 +304,7 @@ class _Model:
             *["  another hub:   HF_ENDPOINT=https://MIRROR"] * isinstance(self.origin, HubFiles),
             f"  a folder:      MODERATO_MODELS={folder} with {self.names(folder / self.name)}",
             f"  or copy once:  moderato models pull {self.name} --from DIR",
-            "  no download:   --policy demo",
+            "  no download:   --policy demo (check, serve), --encoder tiny (classify, embed)",
         ]
         return WeightsError("\n".join(lines))
 

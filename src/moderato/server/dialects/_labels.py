@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from moderato.errors import RequestError
 from moderato.media.load import Sendable
 from moderato.server.service import Service
 from moderato.types import Classification, Fit
@@ -12,7 +13,10 @@ _LONGEST = 2000  # characters in a header
 
 
 async def classified(service: Service, picture: Sendable, labels: Sequence[str], fit: Fit) -> Classification:
-    """The classification of one picture."""
+    """The classification of one picture. Raises `RequestError` for more labels than are accepted."""
+    most = service.options.max_labels
+    if len(labels) > most:
+        raise RequestError(f"{len(labels)} labels in one request; the limit is {most}.")
     return await service.in_turn(lambda: service.moderator.classify(picture, labels, fit=fit))
 
 

@@ -11,8 +11,10 @@ import binascii
 import json
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, Request, Response
 
+from moderato.errors import RequestError
 from moderato.server.dialects._labels import classified, notes, probabilities
 from moderato.server.service import TheService
 from moderato.types import Source
@@ -34,15 +36,23 @@ async def moderate(request: Request, service: TheService) -> Response:
         data, labels = _fields(await request.body())
     except ValueError as error:
         return _json({"message": str(error)}, 400)
-    answer = await classified(service, Source(data, "image_data"), labels, fit="crop")
+    try:
+        answer = await classified(service, Source(data, "image_data"), labels, fit="crop")
+    except RequestError as error:
+        return _json({"message": str(error)}, 400)
     if answer.unscannable:
         return _json({"message": answer.unscannable}, 400)
-    return _json({"result": probabilities(answer, labels)}, 200, notes(answer))
+    return _json(
+        {"result": {label: float(np.float32(p)) for label, p in probabilities(answer, labels).items()}},
+        200,
+        notes(answer),
+    )
 
 
 def _fields(body: bytes) -> tuple[bytes, list[str]]:
     try:
         values = json.loads(body)
+        json.dumps(values, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"The body is not JSON: {error}.") from error
     values = values if isinstance(values, dict) else {}

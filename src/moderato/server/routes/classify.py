@@ -20,7 +20,9 @@ _LONGEST = 1000  # characters in a label; encoders read some 77 tokens
 class ClassifyRequest(Pictures):
     """Pictures and labels; in a form, labels are divided by commas."""
 
-    labels: Annotated[list[Annotated[str, Field(min_length=1, max_length=_LONGEST)]], Field(min_length=1)]
+    labels: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=_LONGEST, pattern=r"\S")]], Field(min_length=1)
+    ]
     independent: bool = False
     fit: Fit | None = None
 

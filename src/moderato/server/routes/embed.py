@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from moderato.errors import RequestError
 from moderato.media.load import Sendable
@@ -21,6 +21,11 @@ class EmbedRequest(Pictures):
 
     texts: list[Annotated[str, Field(min_length=1, max_length=1000)]] = []
     fit: Fit | None = None
+
+    @field_validator("texts", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 class EmbedResult(BaseModel):
@@ -46,7 +51,7 @@ class EmbedAnswer(BaseModel):
 )
 async def embed(request: Request, service: TheService) -> EmbedAnswer:
     """Turn pictures or texts into embeddings."""
-    asked, pictures = await read(request, EmbedRequest, service)
+    asked, pictures = await read(request, EmbedRequest, service, may_be_none=True)
     if bool(pictures) == bool(asked.texts):
         raise RequestError("Send 'images' or 'texts', one of the two.")
     if len(asked.texts) > service.options.max_labels:

@@ -10,12 +10,14 @@ from moderato.server.service import TheService
 router = APIRouter(tags=["health"])
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_class=PlainTextResponse)
 async def healthz() -> str:
     """Always 200."""
     return "ok"
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_class=PlainTextResponse, responses={503: {"description": "Not yet"}})
 async def readyz(service: TheService) -> PlainTextResponse:
     """200 once the encoder has answered, 503 before."""
