@@ -48,7 +48,7 @@ def test_load_and_check_are_two_lines() -> None:
     assert verdict.action in ("allow", "review", "block")
     assert set(verdict.scores) == {"knife", "pistol", "bottle", "cigarette", "skull"}
     assert set(verdict.fingerprints) == {"source", "encoder", "policy"}
-    assert verdict.fingerprints["encoder"] == "moderato/tiny"
+    assert verdict.fingerprints["encoder"] == "moderato/tiny-1"
 
 
 def test_many_pictures_take_few_encoder_calls(moderator: Moderator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -546,7 +546,7 @@ def test_an_error_names_file_place_reason_and_ways_out(hub: Hub, store: Store, t
         "  a folder:      MODERATO_MODELS=DIR with "
         "DIR/clip/config.json, DIR/clip/open.safetensors or DIR/clip/model.safetensors",
         "  or copy once:  moderato models pull clip --from DIR",
-        "  no download:   --policy demo",
+        "  no download:   --policy demo (check, serve), --encoder tiny (classify, embed)",
     ]
     with pytest.raises(WeightsError) as error:
         replace(store, offline=True, models=tmp_path / "mine").path("head", url_file(hub))
@@ -554,7 +554,7 @@ def test_an_error_names_file_place_reason_and_ways_out(hub: Hub, store: Store, t
         f"head: head.bin cannot be had from {hub.url}/heads/head.bin: offline mode is set.",
         f"  a folder:      MODERATO_MODELS={tmp_path}/mine with {tmp_path}/mine/head/head.bin",
         "  or copy once:  moderato models pull head --from DIR",
-        "  no download:   --policy demo",
+        "  no download:   --policy demo (check, serve), --encoder tiny (classify, embed)",
     ]
 
 

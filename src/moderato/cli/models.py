@@ -59,9 +59,7 @@ def pull(
     for card in [encoder_card(name) for name in names]:
         if source and card.folder is None:
             workshop.store.bring(card.name, hub_files(card), source)
-        Console(markup=False, emoji=False, soft_wrap=True).print(
-            f"{card.name}: {workshop.files(card)}", highlight=False
-        )
+        typer.echo(f"{card.name}: {workshop.files(card)}")
 
 
 @app.command()

@@ -40,9 +40,8 @@ def show(policy: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
     if read.anchors:
         console.print(f"\nWhere nothing else is said: rather than {escape(', '.join(read.anchors))}.", style="dim")
     if read.encoder in encoder_names():
-        console.print(
-            f"\n[bold]{escape(read.encoder)}[/]: {escape(encoder_card(read.encoder).limits)}", highlight=False
-        )
+        limits = encoder_card(read.encoder).limits
+        console.print(f"\n[bold]{read.encoder}[/]: {escape(limits)}", highlight=False)
 
 
 @app.command()

@@ -6,7 +6,6 @@ import ipaddress
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from moderato.assemble import DEFAULT_POLICY
 from moderato.cli._listen import listening, serve_on
@@ -34,7 +33,7 @@ def serve(
         ours,
         policy,
         encoder,
-        started=lambda: Console(stderr=True, markup=False, soft_wrap=True).print(message, highlight=False),
+        started=lambda: typer.echo(message, err=True),
     )
 
 

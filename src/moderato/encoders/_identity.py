@@ -13,8 +13,8 @@ _KEPT = 100
 
 
 def identity(towers: TwoTowers, memory: Path | None) -> str:
-    """`sha256:...` over all tensors; `memory` is a JSON file of those already known, by the state of their files."""
-    state = " ".join(_state(file) for file in towers.vision.tensors.files)
+    """`sha256:...` of all that embeds; `memory` is a JSON file of those already known, by the state of their files."""
+    state = " ".join([*map(state_of, towers.vision.tensors.files), towers.figures])
     known = _read(memory)
     if state in known:
         return known[state]
@@ -24,14 +24,15 @@ def identity(towers: TwoTowers, memory: Path | None) -> str:
     return fresh
 
 
-def _state(file: Path) -> str:
+def state_of(file: Path) -> str:
+    """Changes whenever the file may have."""
     status = file.stat()
     # The change time too: cp -p and rsync put another file in place with an old modification time.
     return f"{file.absolute()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _read(memory: Path | None) -> dict[str, str]:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, TypeError):
         return dict(json.loads(memory.read_text("utf-8"))) if memory else {}
     return {}
 

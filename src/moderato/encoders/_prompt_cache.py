@@ -6,9 +6,10 @@ import logging
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ _LOG = logging.getLogger(__name__)
 _SCHEMA = "CREATE TABLE IF NOT EXISTS prompts (space TEXT, text TEXT, row BLOB, PRIMARY KEY (space, text))"
 
 Row = NDArray[np.float32]
+T = TypeVar("T")
 
 
 class PromptCache:
@@ -47,12 +49,14 @@ class PromptCache:
     def put(self, space: str, rows: dict[str, Row]) -> None:
         """Keep new rows."""
         self._remember(space, rows)
-        with self._database() as database:
-            items = [(space, text, row.astype("<f4").tobytes()) for text, row in rows.items()]
+        items = [(space, text, row.astype("<f4").tobytes()) for text, row in rows.items()]
+
+        def insert(database: sqlite3.Connection) -> None:
             database.executemany("INSERT OR REPLACE INTO prompts VALUES (?, ?, ?)", items)
-            database.execute(
-                "DELETE FROM prompts WHERE rowid <= (SELECT max(rowid) FROM prompts) - ?", (self._on_disk,)
-            )
+            oldest = "DELETE FROM prompts WHERE rowid <= (SELECT max(rowid) FROM prompts) - ?"
+            database.execute(oldest, (self._on_disk,))
+
+        self._on_file(insert, None)
 
     def _remember(self, space: str, rows: dict[str, Row]) -> None:
         with self._lock:
@@ -61,43 +65,23 @@ class PromptCache:
                 self._rows.popitem(last=False)
 
     def _load(self, space: str, texts: Sequence[str]) -> dict[str, Row]:
-        rows: dict[str, Row] = {}
-        with self._database() as database:
-            for text in texts:
-                found = database.execute(
-                    "SELECT row FROM prompts WHERE space = ? AND text = ?", (space, text)
-                ).fetchone()
-                if found:
-                    rows[text] = np.frombuffer(found[0], "<f4").astype(np.float32)
-        return rows
+        def select(database: sqlite3.Connection) -> dict[str, Row]:
+            query = "SELECT row FROM prompts WHERE space = ? AND text = ?"
+            found = {text: database.execute(query, (space, text)).fetchone() for text in texts}
+            return {text: np.frombuffer(row[0], "<f4").astype(np.float32) for text, row in found.items() if row}
 
-    @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        """A connection and one transaction. A database that cannot be used is given up for good: it is only a cache."""
+        return self._on_file(select, {})
+
+    def _on_file(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """Work in one transaction. A file that cannot be used is given up for good: it is only a cache."""
+        if self._file is None:
+            return otherwise
         try:
-            with closing(self._connect()) as database, database:
-                yield database
-        except sqlite3.Error as error:
-            self._give_up(error)
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._file is not None:
-            try:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-                return _with_schema(sqlite3.connect(self._file, timeout=10))
-            except (OSError, sqlite3.Error) as error:
-                self._give_up(error)
-        return _with_schema(sqlite3.connect(":memory:"))
-
-    def _give_up(self, error: Exception) -> None:
-        _LOG.warning("prompt embeddings are kept in memory only: %s (%s)", self._file, error)
-        self._file = None
-
-
-def _with_schema(database: sqlite3.Connection) -> sqlite3.Connection:
-    try:
-        database.execute(_SCHEMA)
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self._file, timeout=10)) as database, database:
+                database.execute(_SCHEMA)
+                return work(database)
+        except (OSError, sqlite3.Error, ValueError, TypeError) as error:  # the last two: a row that is damaged
+            _LOG.warning("prompt embeddings are kept in memory only: %s (%s)", self._file, error)
+            self._file = None
+            return otherwise

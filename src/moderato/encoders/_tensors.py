@@ -66,6 +66,11 @@ class Tensors:
         """Shape of a tensor as `read` would return it. Raises `WeightsError` when it is missing."""
         shape = self._entry(ref.name).shape
         if ref.third is not None:
+            if not shape or shape[0] % 3:
+                raise WeightsError(
+                    f"{self.where(ref.name)}: tensor '{ref.name}' should be query, key and value in one, "
+                    f"found the shape {list(shape)}."
+                )
             shape = (shape[0] // 3, *shape[1:])
         return shape[::-1] if ref.transposed else shape
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from moderato.encoders._identity import state_of
 from moderato.encoders._prompt_cache import PromptCache
 from moderato.encoders._tokenize import Tokenize
 from moderato.encoders._towers import TextTower
@@ -94,8 +95,8 @@ class Texts:
 
     @cached_property
     def _space(self) -> str:
-        """The encoder's identity and its tokenizer's: another tokenizer gives other embeddings for the same text."""
-        digest = sha256()
+        """What the cache knows this encoder by: other weights or another tokenizer give the same text another row."""
+        digest = sha256("".join(map(state_of, self._tower.tensors.files)).encode())
         for name in ("tokenizer.json", "vocab.json", "merges.txt"):
             file = self._folder / name
             digest.update(file.read_bytes() if file.is_file() else b"")

@@ -36,6 +36,9 @@ Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 
 Shape = tuple[int, ...]
 
+MOST_LAYERS = 1000
+"""More than any transformer has; a config that asks for more is broken or hostile."""
+
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 """What CLIPs subtract and divide by per channel (0..1) unless their config says otherwise: openai/CLIP, clip.py."""
@@ -164,9 +167,18 @@ class TwoTowers:
         self.vision.check()
         self.text.check()
 
+    @property
+    def figures(self) -> str:
+        """What no tensor's shape tells and yet decides what comes out."""
+        used = [(tower.heads, tower.activation, tower.epsilon) for tower in (self.vision, self.text)]
+        return repr((self.logit_scale, self.vision.mean, self.vision.std, used))
+
     def digest(self) -> str:
-        """sha256 over all tensors by canonical name, as float32: the same weights in two layouts agree."""
-        digest = sha256(repr(self.logit_scale).encode())
+        """sha256 over all tensors by canonical name, as float32, and all figures that say how they are used.
+
+        The same model in two layouts agrees; one whose config was corrected is another.
+        """
+        digest = sha256(self.figures.encode())
         for label, tensor in self._all():
             digest.update(f"{label}{tensor.shape}".encode())
             digest.update(np.ascontiguousarray(tensor).data)
@@ -182,7 +194,11 @@ class TwoTowers:
 
 def logit_scale(tensors: Tensors) -> float:
     """exp of the stored logit scale, which CLIP, its successors and SigLIP all name alike."""
-    return math.exp(float(tensors.read(TensorRef("logit_scale")).reshape(-1)[0]))
+    ref = TensorRef("logit_scale")
+    values = tensors.read(ref).reshape(-1)
+    if len(values) != 1 or not abs(values[0]) < 50:
+        raise WeightsError(f"{tensors.where(ref.name)}: tensor 'logit_scale' should be one number below 50.")
+    return math.exp(float(values[0]))
 
 
 def block_refs(layers: int, prefix: str, names: Mapping[str, tuple[str, int | None]]) -> dict[str, TensorRef]:

@@ -34,16 +34,16 @@ def cut(frame: Frame, spec: ViewSpec) -> list[View]:
     if spec.fit == "crop":
         return [_centre(frame, spec)]
     width, height = frame.size
-    boxes = [(0.0, 0.0, float(width), float(height))] if spec.fit == "squash" else _squares(width, height)
+    boxes = [(0, 0, width, height)] if spec.fit == "squash" else _squares(width, height)
     return [_view(frame, spec, box) for box in boxes]
 
 
-def _view(frame: Frame, spec: ViewSpec, box: tuple[float, float, float, float]) -> View:
+def _view(frame: Frame, spec: ViewSpec, box: Box) -> View:
     """A rectangle of the whole picture, resized to the square."""
     across, down = frame.image.width / frame.size[0], frame.image.height / frame.size[1]
     inside = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
     image = frame.image.resize((spec.side, spec.side), _FILTERS[spec.interpolation], box=inside)
-    return View(np.asarray(image), _rounded(box), frame.time)
+    return View(np.asarray(image), box, frame.time)
 
 
 def _centre(frame: Frame, spec: ViewSpec) -> View:
@@ -77,15 +77,15 @@ def _window(start: int, length: int, whole: int, original: int) -> tuple[int, in
     return max(0, start - margin), min(whole, start + length + margin)
 
 
-def _squares(width: int, height: int) -> list[tuple[float, float, float, float]]:
-    """Overlapping squares along the longer side that together show all of it."""
+def _squares(width: int, height: int) -> list[Box]:
+    """Overlapping squares of whole pixels along the longer side that together show all of it."""
     short, long = min(width, height), max(width, height)
     count = min(_MAX_SQUARES, math.ceil((long / short - _OVERLAP) / (1 - _OVERLAP)))
     length = max(float(short), long / (count - (count - 1) * _OVERLAP))
     starts = np.linspace(0, long - length, count)
     if width >= height:
-        return [(float(start), 0.0, float(start + length), float(height)) for start in starts]
-    return [(0.0, float(start), float(width), float(start + length)) for start in starts]
+        return [_rounded((start, 0, start + length, height)) for start in starts]
+    return [_rounded((0, start, width, start + length)) for start in starts]
 
 
 def _rounded(box: tuple[float, float, float, float]) -> Box:

@@ -46,9 +46,9 @@ def _candidates(folder: Path) -> Iterator[Tensors]:
 def _shards(index: Path) -> list[Path]:
     try:
         names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        return [index.parent / name for name in sorted(names)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{index}: not a readable index of shards ({error!r}).") from error
-    return [index.parent / name for name in sorted(names)]
 
 
 def _listing(folder: Path) -> str:

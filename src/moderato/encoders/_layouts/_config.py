@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,16 +38,19 @@ class Config:
         """A table inside this one."""
         return Config(self.file, self._get(key, dict, default), f"{self.at}{key}.")
 
-    def integer(self, key: str, default: int | None = None) -> int:
-        """A whole number above 0."""
+    def integer(self, key: str, default: int | None = None, most: int = 2**20) -> int:
+        """A whole number above 0 and at most `most`: no file may ask for endless work."""
         value: int = self._get(key, int, default)
-        if isinstance(value, bool) or value < 1:
-            raise self.error(key, "a whole number above 0", value)
+        if isinstance(value, bool) or not 0 < value <= most:
+            raise self.error(key, f"a whole number from 1 to {most:,}", value)
         return value
 
     def number(self, key: str, default: float) -> float:
-        """A number."""
-        return float(self._get(key, (int, float), default))
+        """A number above 0."""
+        value: float = self._get(key, (int, float), default)
+        if isinstance(value, bool) or not 0 < value < math.inf:
+            raise self.error(key, "a number above 0", value)
+        return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
         """true or false."""
@@ -89,7 +93,9 @@ class Config:
         return WeightsError(f"{self.file}: {self.at}{key} should be {expected}, found {found!r}.")
 
     def _get(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
-        value = self.values.get(key, default)
+        value = self.values.get(key)
+        if value is None:
+            value = default
         if value is None:
             raise WeightsError(f"{self.file}: {self.at}{key} is missing.")
         if not isinstance(value, kind):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from moderato.encoders._layouts._config import Config
 from moderato.encoders._tensors import TensorRef, Tensors
 from moderato.encoders._towers import (
+    MOST_LAYERS,
     OPENAI_MEAN,
     OPENAI_STD,
     Activation,
@@ -63,7 +64,8 @@ def read(config: Config, tensors: Tensors) -> tuple[TwoTowers, ViewSpec]:
 
 
 def _vision(config: Config, dim: int, views: Config, tensors: Tensors) -> VisionTower:
-    layers = config.integer("num_hidden_layers", 12)
+    layers = config.integer("num_hidden_layers", 12, most=MOST_LAYERS)
+    normalised = views.flag("do_normalize", True)
     return VisionTower(
         width=config.integer("hidden_size", 768),
         layers=layers,
@@ -74,8 +76,8 @@ def _vision(config: Config, dim: int, views: Config, tensors: Tensors) -> Vision
         epsilon=config.number("layer_norm_eps", 1e-5),
         side=config.integer("image_size", 224),
         patch=config.integer("patch_size", 32),
-        mean=views.triple("image_mean", OPENAI_MEAN),
-        std=views.triple("image_std", OPENAI_STD),
+        mean=views.triple("image_mean", OPENAI_MEAN) if normalised else (0.0, 0.0, 0.0),
+        std=views.triple("image_std", OPENAI_STD) if normalised else (1.0, 1.0, 1.0),
         tensors=tensors,
         refs={
             "patch.weight": TensorRef("vision_model.embeddings.patch_embedding.weight"),
@@ -90,7 +92,7 @@ def _vision(config: Config, dim: int, views: Config, tensors: Tensors) -> Vision
 
 
 def _text(config: Config, dim: int, tensors: Tensors) -> TextTower:
-    layers = config.integer("num_hidden_layers", 12)
+    layers = config.integer("num_hidden_layers", 12, most=MOST_LAYERS)
     end = config.integer("eos_token_id", 49407)
     return TextTower(
         width=config.integer("hidden_size", 512),
@@ -115,8 +117,8 @@ def _text(config: Config, dim: int, tensors: Tensors) -> TextTower:
 
 
 def _part(config: Config, key: str) -> Config:
-    newer, older = config.section(key, {}), config.values.get(f"{key}_dict")
-    return Config(newer.file, {**newer.values, **older}, newer.at) if isinstance(older, dict) else newer
+    older = f"{key}_dict"  # where it is there, the newer one counts for nothing: its gaps mean defaults too
+    return config.section(older if config.values.get(older) is not None else key, {})
 
 
 def _processor(config: Config) -> Config:

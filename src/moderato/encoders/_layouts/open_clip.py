@@ -9,6 +9,7 @@ from __future__ import annotations
 from moderato.encoders._layouts._config import Config
 from moderato.encoders._tensors import TensorRef, Tensors
 from moderato.encoders._towers import (
+    MOST_LAYERS,
     OPENAI_MEAN,
     OPENAI_STD,
     Activation,
@@ -62,8 +63,9 @@ def _vision(model: Config, views: Config, tensors: Tensors) -> VisionTower:
     config = model.section("vision_cfg")
     config.refuse("timm_model_name", "a timm trunk")
     config.refuse("attentional_pool", "attentional pooling")
+    _refuse_variations(config)
     config.only("pool_type", "tok")
-    width, layers = config.integer("width", 768), config.integer("layers", 12)
+    width, layers = config.integer("width", 768), config.integer("layers", 12, most=MOST_LAYERS)
     return VisionTower(
         width=width,
         layers=layers,
@@ -93,8 +95,9 @@ def _text(model: Config, tensors: Tensors) -> TextTower:
     config = model.section("text_cfg")
     config.refuse("hf_model_name", "a Hugging Face text tower")
     config.refuse("no_causal_mask", "a text tower that is not causal")
+    _refuse_variations(config)
     config.only("pool_type", "argmax")
-    width, layers = config.integer("width", 512), config.integer("layers", 12)
+    width, layers = config.integer("width", 512), config.integer("layers", 12, most=MOST_LAYERS)
     return TextTower(
         width=width,
         layers=layers,
@@ -115,6 +118,12 @@ def _text(model: Config, tensors: Tensors) -> TextTower:
             **block_refs(layers, "transformer.resblocks.{i}", _BLOCK),
         },
     )
+
+
+def _refuse_variations(config: Config) -> None:
+    config.refuse("ls_init_value", "layer scale")
+    config.refuse("act_kwargs", "an activation with settings of its own")
+    config.refuse("norm_kwargs", "a norm with settings of its own")
 
 
 def _activation(model: Config) -> Activation:

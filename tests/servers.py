@@ -1,0 +1,116 @@
+"""Live servers on loopback: the service itself, and a small web that keeps files. And what every door must refuse."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from unittest.mock import patch
+
+import httpx
+import uvicorn
+
+from moderato.assemble import Workshop
+from moderato.media.fetch import FetchOptions
+from moderato.server.app import create_app
+from moderato.server.service import Service
+from moderato.settings import ServeOptions, Settings
+from pictures import encoded, photo
+
+
+def service(data: Path, options: ServeOptions = ServeOptions(), allow_hosts: tuple[str, ...] = ()) -> Service:  # noqa: B008
+    """The toy encoder and the demo policy, whatever the environment says; `data` is where prompts are kept."""
+    settings = Settings.model_construct(data=data, fetch=FetchOptions(timeout=5, allow_hosts=allow_hosts))
+    workshop = Workshop(settings)
+    moderator = workshop.moderator("demo")
+    with patch("huggingface_hub.constants.HF_HUB_CACHE", str(data / "hub")):  # whatever models this machine has
+        return Service(moderator, workshop.policies_here(moderator.policy), options)
+
+
+@contextmanager
+def listening(service: Service) -> Iterator[httpx.Client]:
+    """A client of the service, which listens on a free port until the block ends."""
+    ours = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(service), log_config=None, lifespan="on"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [ours]})
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        url = f"http://127.0.0.1:{ours.getsockname()[1]}"
+        with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def wait_until(holds: object, seconds: float = 20) -> None:
+    """Return once `holds()` is true; fail after so many seconds."""
+    assert callable(holds)
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.01)
+
+
+@contextmanager
+def web(files: Mapping[str, bytes]) -> Iterator[str]:
+    """The address of a web server with these files, by path; 404 for all else."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = files.get(self.path)
+            self.send_response(404 if body is None else 200)
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that says it has `width` times `height` pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = (_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(b"\0")), _chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+PNG = encoded(photo(96, 64))
+
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "empty.jpg": (b"", "empty: the file has no bytes."),
+    "truncated.jpg": (
+        encoded(photo(320, 240), "JPEG")[:2000],
+        "truncated: the JPEG file ends before the picture does.",
+    ),
+    "truncated.png": (PNG[: len(PNG) // 2], "truncated: the PNG file ends before the picture does."),
+    "page.jpg": (
+        b"<!DOCTYPE html><html><body>Not found</body></html>",
+        "not_a_picture: the file is an HTML page, not a picture in a format known here.",
+    ),
+    "bomb.png": (bomb(30_000, 30_000), "too_many_pixels: the picture is far larger than any that can be decoded."),
+    "large.png": (bomb(9_100, 9_100), "too_many_pixels: 9100 x 9100 pixels; the limit is 80,000,000 in all."),
+    "wide.png": (bomb(60_000, 10), "too_wide: 60000 x 10 pixels; the limit for a side is 32,000."),
+}
+"""Files that cannot be scanned, and the one reason that is given for each."""
