@@ -629,13 +629,16 @@ def test_shards_that_cannot_be_read_are_refused(index: str, tmp_path: Path) -> N
     refused(folder, ["lost.safetensors" if "lost" in index else "model.safetensors.index.json"])
 
 
+ODD_VALUES = [None, -1, 0, 1, 0.5, 1e400, "", "x", [], {}, [1, 2, 3], True, math.nan, 10**30]
+
+
 def ways(table: dict[str, Any], *so_far: str) -> list[tuple[str, ...]]:
     """The ways to every key of a config."""
     deeper = [way for key, value in table.items() if isinstance(value, dict) for way in ways(value, *so_far, key)]
     return [*((*so_far, key) for key in table), *deeper]
 
 
-@pytest.mark.parametrize("value", [None, -1, 0, 1, 0.5, 1e400, "", "x", [], {}, [1, 2, 3], True, math.nan, 10**30], ids=repr)
+@pytest.mark.parametrize("value", ODD_VALUES, ids=repr)
 def test_no_value_in_a_config_makes_anything_but_a_model_or_a_clear_error(
     quick: Path, value: object, tmp_path: Path
 ) -> None:
