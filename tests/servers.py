@@ -19,22 +19,22 @@ import uvicorn
 from moderato.assemble import Workshop
 from moderato.media.fetch import FetchOptions
 from moderato.server.app import create_app
-from moderato.server.service import Service
+from moderato.server.desk import Desk
 from moderato.settings import ServeOptions, Settings
 from pictures import encoded, photo
 
 
-def service(data: Path, options: ServeOptions = ServeOptions(), allow_hosts: tuple[str, ...] = ()) -> Service:  # noqa: B008
+def service(data: Path, options: ServeOptions = ServeOptions(), allow_hosts: tuple[str, ...] = ()) -> Desk:  # noqa: B008
     """The toy encoder and the demo policy, whatever the environment says; `data` is where prompts are kept."""
     settings = Settings.model_construct(data=data, fetch=FetchOptions(timeout=5, allow_hosts=allow_hosts))
     workshop = Workshop(settings)
     moderator = workshop.moderator("demo")
     with patch("huggingface_hub.constants.HF_HUB_CACHE", str(data / "hub")):  # whatever models this machine has
-        return Service(moderator, workshop.policies_here(moderator.policy), options)
+        return Desk(moderator, workshop.policies_here(moderator.policy), options)
 
 
 @contextmanager
-def listening(service: Service) -> Iterator[httpx.Client]:
+def listening(service: Desk) -> Iterator[httpx.Client]:
     """A client of the service, which listens on a free port until the block ends."""
     ours = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(create_app(service), log_config=None, lifespan="on"))

@@ -14,7 +14,7 @@ from moderato.errors import CallerError, ModeratoError, OperatorError, Overloade
 
 SRC = Path(moderato.__file__).parent
 MODULES = sorted(SRC.rglob("*.py"))
-FORBIDDEN = {"utils", "helpers", "common", "core", "base", "manager", "service_layer", "engine", "misc", "models"}
+FORBIDDEN = {"utils", "helpers", "common", "core", "base", "manager", "service", "engine", "misc", "models"}
 
 
 def run(code: str) -> str:

@@ -120,7 +120,7 @@ def test_an_unknown_name_and_a_missing_file(tmp_path: Path) -> None:
 
 def test_an_encoder_folder_is_found_beside_the_policy(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
-    policy = read_policy(written(tmp_path, GOOD.replace('"tiny"', '"weights"')))
+    policy = read_policy(written(tmp_path, GOOD.replace('"tiny"', '"./weights"')))
     assert policy.encoder == str(tmp_path / "weights")
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from moderato.heads.prompts import Label, Prompts, ensemble
+from moderato.heads.prompts import LabelRows, Prompts, ensemble
 from moderato.types import Embeddings
 
 
@@ -15,8 +15,10 @@ def unit(*numbers: float) -> np.ndarray:
 
 
 def head(**changes: object) -> Prompts:
-    label = Label(prompts=np.stack([unit(1, 0, 0), unit(0, 1, 0)]), anchors=np.stack([unit(0, 0, 1), unit(1, 1, 0)]))
-    other = Label(prompts=np.stack([unit(0, 0, 1)]), anchors=np.stack([unit(1, 0, 0)]))
+    label = LabelRows(
+        prompts=np.stack([unit(1, 0, 0), unit(0, 1, 0)]), anchors=np.stack([unit(0, 0, 1), unit(1, 1, 0)])
+    )
+    other = LabelRows(prompts=np.stack([unit(0, 0, 1)]), anchors=np.stack([unit(1, 0, 0)]))
     facts = {"labels": (label, other), "groups": (), "temperature": 5.0, "logit_scale": 10.0, **changes}
     return Prompts(**facts)  # type: ignore[arg-type]
 

@@ -13,6 +13,7 @@ import moderato
 from moderato.assemble import Workshop
 from moderato.cards import encoder_card
 from moderato.moderator import Moderator
+from moderato.policy import read_policy
 from moderato.settings import Settings
 from pictures import encoded
 
@@ -106,6 +107,15 @@ def test_what_the_card_says_is_what_was_measured() -> None:
     assert list(stated.values()) == pytest.approx(measured, abs=0.05)
     assert "toy" in card.limits
     assert "not for photographs" in card.limits
+
+
+def test_what_the_demo_policy_gives_as_evidence_was_measured() -> None:
+    rates = MEASURED["independent_scoring"]["from"]
+    numbers = [f"{100 * rates['0.5']['found']:.0f} %", f"{100 * rates['0.5']['false_alarms']:.1f} %"]
+    numbers += [f"{100 * rates['0.9']['found']:.0f} %", f"{100 * rates['0.9']['false_alarms']:.1f} %"]
+    for label in read_policy("demo").labels.values():
+        assert all(number in label.evidence for number in numbers)
+        assert (label.review, label.block) in ((0.5, 0.9), (0.5, None))
 
 
 def test_the_files_are_small_enough_for_a_package() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,11 +10,13 @@ from pathlib import Path
 
 from moderato.cards import EncoderCard, encoder_card, encoder_names
 from moderato.encoders import Encoder, PromptCache, open_encoder
-from moderato.errors import CardError
+from moderato.errors import CardError, WeightsError
 from moderato.moderator import Moderator
 from moderato.policy import Policy, read_policy, shipped_policies
 from moderato.settings import Settings, read_settings
 from moderato.weights import HubFiles, Store
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_POLICY = "standard"
 
@@ -83,8 +86,12 @@ class Workshop:
         return card.folder or self.store.path(card.name, hub_files(card))
 
     def present(self, card: EncoderCard) -> bool:
-        """Whether a card's files are on this machine; nothing is downloaded."""
-        return card.folder is not None or self.store.present(card.name, hub_files(card)) is not None
+        """Whether a card's files are on this machine, whole and as recorded; nothing is downloaded."""
+        try:
+            return card.folder is not None or self.store.present(card.name, hub_files(card)) is not None
+        except WeightsError as error:
+            _LOG.warning("%s", error)
+            return False
 
     def policies_here(self, own: Policy) -> dict[str, Policy]:
         """`own`, and the shipped policies whose encoder's files are on this machine."""

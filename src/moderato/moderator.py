@@ -9,6 +9,7 @@ policy made ready, or the embeddings themselves.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,13 +20,15 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from moderato.encoders import Encoder
-from moderato.errors import Unscannable
+from moderato.errors import DecodeError, Unscannable
 from moderato.media import Limits, Prepared, prepare
 from moderato.media.fetch import FetchOptions
 from moderato.media.load import Sendable, is_remote, load, name_of
 from moderato.policy import Policy, policy_of_labels
 from moderato.tasks import Embed, Judge, Task, view_of
 from moderato.types import Classification, Embedded, Embeddings, Fit, Source, Verdict, Views
+
+_LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -85,7 +88,8 @@ class Moderator:
         self._rows = rows
         self._encoders: dict[str, Encoder] = {}
         self._judges: dict[str, Judge] = {}
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
         self._cores = threading.Semaphore(threads)
         self._pools = {remote: ThreadPoolExecutor(_AHEAD, thread_name_prefix="prepare") for remote in (False, True)}
 
@@ -152,44 +156,63 @@ class Moderator:
 
         Raises `OperatorError` (weights that cannot be had, above all): here, never while judging.
         """
+        key = policy.fingerprint
         with self._lock:
-            judge = self._judges.pop(policy.fingerprint, None) or Judge.ready(policy, self.encoder(policy.encoder))
-            self._judges[policy.fingerprint] = judge
+            judge = self._judges.pop(key, None)
+        judge = judge or Judge.ready(policy, self.encoder(policy.encoder))  # without the lock: others need not wait
+        with self._lock:
+            self._judges[key] = judge
             if len(self._judges) > _READY:
                 del self._judges[next(iter(self._judges))]  # the least recently used
-            return judge
+        return judge
 
     def encoder(self, name: str) -> Encoder:
         """An encoder by its card's name or its folder."""
-        with self._lock:
-            if name not in self._encoders:
-                self._encoders[name] = self._open_encoder(name)
-            return self._encoders[name]
+        if name not in self._encoders:
+            with self._opening:
+                if name not in self._encoders:
+                    self._encoders[name] = self._open_encoder(name)
+        return self._encoders[name]
 
     def run(self, asked: Iterable[tuple[Sendable, Task[T]]]) -> Iterator[T]:
         """Answers in the order of the questions; those about one encoder share its rows, whatever they ask."""
         batch: list[_Item[T]] = []
+        waiting = 0
         for item in self._prepared(asked):
             batch.append(item)
-            if sum(len(item.views) for item in batch) >= self._rows:
+            waiting += max(1, len(item.views))  # the unscannable are answered too, however many they are
+            if waiting >= self._rows:
                 yield from self._answers(batch)
-                batch = []
+                batch, waiting = [], 0
         yield from self._answers(batch)
 
     def _prepared(self, asked: Iterable[tuple[Sendable, Task[T]]]) -> Iterator[_Item[T]]:
         """Items in order. Threads prepare ahead, a bounded number of pictures."""
         ahead: deque[_Item[T]] = deque()
-        for source, task in asked:
-            pool = self._pools[is_remote(source)]  # a network that does not answer holds up no upload
-            ahead.append(_Item(name_of(source), task, pool.submit(self._prepare, source, task)))
-            if len(ahead) > _AHEAD:
+        try:
+            for source, task in asked:
+                pool = self._pools[is_remote(source)]  # a network that does not answer holds up no upload
+                ahead.append(_Item(name_of(source), task, pool.submit(self._prepare, source, task)))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft()
+            while ahead:
                 yield ahead.popleft()
-        yield from ahead
+        finally:
+            for item in ahead:  # nobody waits for them any more
+                item.future.cancel()
 
     def _prepare(self, source: Sendable, task: Task[T]) -> tuple[Source, Prepared]:
-        loaded = load(source, self._limits, self._fetching)
-        with self._cores:
-            return loaded, prepare(loaded.data, [task.spec], self._limits)
+        try:
+            loaded = load(source, self._limits, self._fetching)
+            with self._cores:
+                return loaded, prepare(loaded.data, [task.spec], self._limits)
+        except Unscannable:
+            raise
+        except Exception as error:  # a fault of ours with one picture must not take the others with it
+            _LOG.exception("a picture could not be prepared")
+            raise DecodeError(
+                "fault", f"moderato failed on it ({type(error).__name__}); its log says where."
+            ) from error
 
     def _answers(self, batch: Sequence[_Item[T]]) -> Iterator[T]:
         """Encode all views of a batch, then let every item take its own rows back."""

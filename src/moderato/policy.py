@@ -1,18 +1,26 @@
 """A policy: what is looked for, how sure one must be, and what then happens. Read from TOML, checked whole on loading.
 
-name = "example"
-description = "Knives in drawings."
-encoder = "tiny"                      # a card's name, or a folder (relative to this file)
-fit = "cover"                         # crop, squash or cover; the encoder's own way where it is left out
-unscannable = "review"                # what happens to a picture that cannot be scanned
-templates = ["a drawing of {}"]       # each prompt and anchor is put into each
-anchors = ["a house", "a tree"]       # harmless look-alikes for labels that name none of their own
+An example with every key::
 
-[labels.knife]
-prompts = ["a knife"]                 # the label's own name where it is left out
-review = 0.5                          # from this score on; a label without thresholds is only described
-block = 0.9
-evidence = "unmeasured"               # who measured these thresholds, on what
+    name = "example"
+    description = "Knives in drawings."
+    encoder = "tiny"                      # a card's name, or a folder: ./name is one beside this file
+    fit = "cover"                         # crop, squash or cover; the encoder's own way where it is left out
+    combine = "max"                       # over frames and views: the highest score, or the "mean"
+    unscannable = "review"                # what happens to a picture that cannot be scanned
+    templates = ["a drawing of {}"]       # each prompt and anchor is put into each
+    anchors = ["a house", "a tree"]       # harmless look-alikes for labels that name none of their own
+    exclusive = [["cat", "dog"]]          # groups of labels of which exactly one is true: they need no anchors
+
+    [labels.knife]
+    prompts = ["a knife"]                 # the label's own name where it is left out
+    anchors = ["a spoon"]
+    review = 0.5                          # from this score on; a label without thresholds is only described
+    block = 0.9
+    evidence = "unmeasured"               # who measured these thresholds, on what
+
+    [labels.cat]
+    [labels.dog]
 """
 
 from __future__ import annotations
@@ -129,8 +137,9 @@ def read_policy(name_or_file: str | Path) -> Policy:
         raise PolicyError(f"{file}: there is no such file.") from None
     except (OSError, ValueError) as error:
         raise PolicyError(f"{file}: not a readable TOML file ({error}).") from error
-    if isinstance(values.get("encoder"), str) and (file.parent / values["encoder"]).is_dir():
-        values["encoder"] = str(file.parent / values["encoder"])
+    encoder = values.get("encoder")
+    if isinstance(encoder, str) and "/" in encoder:  # a bare name is a card's, whatever lies beside the file
+        values["encoder"] = str(file.parent / encoder)
     try:
         return Policy.model_validate(values)
     except ValidationError as error:
@@ -150,15 +159,18 @@ def policy_of_labels(
     names = list(dict.fromkeys(labels))
     if not names:
         raise RequestError("Name at least one label.")
-    return Policy(
-        name="labels",
-        encoder=encoder,
-        fit=fit,
-        combine="mean",
-        anchors=list(anchors),
-        exclusive=[] if anchors else [names],
-        labels={name: Label() for name in names},
-    )
+    try:
+        return Policy(
+            name="labels",
+            encoder=encoder,
+            fit=fit,
+            combine="mean",
+            anchors=list(anchors),
+            exclusive=[] if anchors else [names],
+            labels={name: Label() for name in names},
+        )
+    except ValidationError as error:
+        raise RequestError(" ".join(_sentences(error))) from None
 
 
 def decide(

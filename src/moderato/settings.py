@@ -36,9 +36,11 @@ class ServeOptions:
     """Pictures in one request."""
     max_labels: Annotated[int, Field(ge=1)] = 128
     """Labels in one request."""
+    max_label: Annotated[int, Field(ge=1)] = 1000
+    """Characters in a label; encoders read some 77 tokens of it."""
     max_body: Annotated[int, Field(ge=1)] = 64 * 2**20
     """Bytes of one request."""
-    max_waiting: Annotated[int, Field(ge=1)] = 64
+    max_waiting: Annotated[int, Field(ge=1)] = 32
     """Requests that wait for their turn; the next is answered 429."""
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from moderato.encoders import Encoder
 from moderato.errors import Unscannable
-from moderato.heads.prompts import Label, Prompts, Rows, ensemble
+from moderato.heads.prompts import LabelRows, Prompts, Rows, ensemble
 from moderato.media import Prepared
 from moderato.policy import Policy, decide
 from moderato.types import Embedded, Embeddings, Fit, Source, Verdict, ViewSpec
@@ -75,7 +76,7 @@ class Judge:
             fingerprints=self._fingerprints,
         )
 
-    @property
+    @cached_property
     def _fingerprints(self) -> dict[str, str]:
         return {"encoder": self.encoder.identity, "policy": self.policy.fingerprint}
 
@@ -110,7 +111,7 @@ def _head(policy: Policy, encoder: Encoder) -> Prompts:
         return np.stack([rows[text] for text in texts]) if texts else np.empty((0, encoder.dim), np.float32)
 
     return Prompts(
-        labels=tuple(Label(stacked(policy.prompts_of(name)), stacked(policy.anchors_of(name))) for name in names),
+        labels=tuple(LabelRows(stacked(policy.prompts_of(name)), stacked(policy.anchors_of(name))) for name in names),
         groups=tuple(tuple(names.index(name) for name in group) for group in policy.exclusive),
         temperature=encoder.temperature,
         logit_scale=encoder.logit_scale,

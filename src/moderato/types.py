@@ -69,7 +69,7 @@ class ViewSpec:
     interpolation: Interpolation = "bicubic"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """A rectangle of a frame resized for one consumer: uint8 `(S, S, 3)`, where it was, and its second."""
 
@@ -141,7 +141,7 @@ class Classification:
 _ALWAYS = ("source", "prediction", "probabilities")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Embedded:
     """A picture's embedding: float32 `(D,)` of unit length, or None when `unscannable` says why."""
 

@@ -1,4 +1,4 @@
-"""How commands become a service: the port is taken first, then everything is opened, then it answers."""
+"""How commands become a desk: the port is taken first, then everything is opened, then it answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import uvicorn
 from moderato.assemble import Workshop
 from moderato.errors import SettingsError
 from moderato.server.app import create_app
-from moderato.server.service import Service
+from moderato.server.desk import Desk
 from moderato.settings import read_settings
 
 _PORT = 8000
@@ -48,7 +48,9 @@ def serve_on(
     workshop = Workshop(settings)
     moderator = workshop.moderator(policy, encoder)
     moderator.warm_up()
-    app = create_app(Service(moderator, workshop.policies_here(moderator.policy), settings.serve))
+    desk = Desk(moderator, workshop.policies_here(moderator.policy), settings.serve)
+    desk.answered.set()
+    app = create_app(desk)
     server = _Server(uvicorn.Config(app, log_level="warning", lifespan="on"), started)
     server.run(sockets=[ours])
 

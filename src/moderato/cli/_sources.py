@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from moderato.errors import DecodeError, RequestError
-from moderato.media._formats import sniff
-from moderato.media.load import Sendable
+from moderato.media import sniff
+from moderato.media.load import Sendable, is_remote
 from moderato.types import Source
 
 _HEAD = 512  # bytes that tell what a file is
@@ -34,7 +34,7 @@ def expand(names: list[str]) -> list[Sendable]:
 def _sources(name: str) -> list[Sendable]:
     if name == "-":
         return [Source(sys.stdin.buffer.read(), "-")]
-    if name.lower().startswith(("http://", "https://")):
+    if is_remote(name):
         return [name]
     path = Path(name)
     if name and path.is_dir():
@@ -44,7 +44,7 @@ def _sources(name: str) -> list[Sendable]:
     matches = sorted(glob.glob(name, recursive=True))
     if not matches:
         raise RequestError(f"{name}: there is no such file, folder or URL.")
-    return [source for match in matches for source in _sources(match)]
+    return [source for match in map(Path, matches) for source in (_walk(match) if match.is_dir() else [match])]
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -20,7 +20,7 @@ from moderato import plugins
 from moderato.encoders import _layouts
 from moderato.encoders._identity import identity as identity_of
 from moderato.encoders._prompt_cache import PromptCache
-from moderato.encoders._texts import Texts
+from moderato.encoders._texts import Texts, finite
 from moderato.encoders._towers import TextTower, TwoTowers, VisionTower
 from moderato.types import Embeddings, Views, ViewSpec
 
@@ -78,11 +78,13 @@ class Encoder:
             return Embeddings(np.empty((0, self.dim), dtype=np.float32))
         vision = self._open_vision()
         with self._turn:  # one call uses all threads; two at once would only get in each other's way
-            return vision(views)
+            return finite(vision(views), self.name)
 
     def encode_patches(self, views: Views) -> NDArray[np.float32]:
         """One embedding a patch, float32 `(N, grid, grid, D)`, unit length, the top left patch first."""
-        return self._open_patches()(views)
+        patches = self._open_patches()
+        with self._turn:
+            return patches(views)
 
     def _open_vision(self) -> Callable[[Views], Embeddings]:
         with self._lock:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,12 @@ from moderato.encoders._identity import state_of
 from moderato.encoders._prompt_cache import PromptCache
 from moderato.encoders._tokenize import Tokenize
 from moderato.encoders._towers import TextTower
+from moderato.errors import WeightsError
 from moderato.types import Embeddings
 
 _ROWS = 64  # prompts a call: enough to use the cores, little memory
 
+Rows = TypeVar("Rows", bound=NDArray[np.float32])
 Run = Callable[[NDArray[np.int64]], Embeddings]
 
 
@@ -78,7 +81,7 @@ class Texts:
         with self._lock:
             self._run = self._run or self._open_tower()
             chunks = [texts[i : i + _ROWS] for i in range(0, len(texts), _ROWS)]
-            rows = np.concatenate([self._run(self._tokenize(chunk)) for chunk in chunks])
+            rows = finite(np.concatenate([self._run(self._tokenize(chunk)) for chunk in chunks]), str(self._folder))
             self._close_later()
         return dict(zip(texts, rows, strict=True))
 
@@ -101,6 +104,13 @@ class Texts:
             file = self._folder / name
             digest.update(file.read_bytes() if file.is_file() else b"")
         return f"{self._identity}/{digest.hexdigest()[:16]}"
+
+
+def finite(rows: Rows, name: str) -> Rows:
+    """The same rows. Raises `WeightsError` when one is not made of numbers: no threshold is ever met by NaN."""
+    if not np.isfinite(rows).all():
+        raise WeightsError(f"{name}: its weights give embeddings that are no numbers. The files are damaged.")
+    return rows
 
 
 def _whole(text: str) -> str:

@@ -18,7 +18,7 @@ Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Label:
+class LabelRows:
     """What one label looks for: prompt embeddings `(P, D)` and anchor embeddings `(A, D)`, rows of unit length."""
 
     prompts: Rows
@@ -29,7 +29,7 @@ class Label:
 class Prompts:
     """Scores for L labels. `groups` holds the column numbers of each exclusive group; all others are independent."""
 
-    labels: tuple[Label, ...]
+    labels: tuple[LabelRows, ...]
     groups: tuple[tuple[int, ...], ...]
     temperature: float
     logit_scale: float

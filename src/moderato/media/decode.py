@@ -24,11 +24,11 @@ from moderato.types import Frame
 
 pi_heif.register_heif_opener()
 # What Pillow warns about (damaged EXIF, odd palettes) is in the sender's file: nobody here can act on it.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNED = (5, 6, 7, 8)  # orientations that swap width and height
-_SCALES = ("JPEG", "MPO")  # formats that can be decoded at 1/2, 1/4 and 1/8 (libjpeg's DCT scaling)
+_SCALES = ("JPEG",)  # formats that can be decoded at 1/2, 1/4 and 1/8 (libjpeg's DCT scaling)
 _MOVING = ("GIF", "WEBP", "PNG", "AVIF")  # every frame must be decoded to reach the last
 _PAGED = ("TIFF", "HEIF")  # each page for itself, of its own size; an MPO's are depth maps, which nobody is shown
 
@@ -50,7 +50,7 @@ class Limits:
     """Frames looked at in an animation: the first, the last and others evenly between them."""
     max_animation_frames: Positive = 5_000
     """Frames an animation may have in all."""
-    max_animation_pixels: Positive = 1_000_000_000
+    max_animation_pixels: Positive = 250_000_000
     """Frames times width times height: all must be decoded to reach the last."""
 
 
@@ -90,7 +90,10 @@ class Picture:
                     size = _upright_size(image, self._limits)
                 if index in self._wanted:
                     image.load()
-                    yield Frame(upright_rgb(image), size, image.info.get("timestamp", clock * 1000) / 1000)
+                    picture = upright_rgb(image)
+                    if picture is image and len(self._wanted) > 1:
+                        picture = image.copy()  # the next frame is decoded into the same memory
+                    yield Frame(picture, size, image.info.get("timestamp", clock * 1000) / 1000)
                 clock += float(image.info.get("duration") or 0) / 1000
 
     @contextmanager
@@ -140,7 +143,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """A loaded image of any mode as RGB: alpha over white, 16 bits scaled to 8, EXIF orientation applied."""
     turned = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
     if turned.mode == "RGB" and "transparency" not in turned.info:
-        return turned.copy() if turned is image else turned
+        return turned
     if turned.mode[0] in "IF":
         turned = _to_8_bits(turned)
     if turned.has_transparency_data:
@@ -151,13 +154,14 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
     """16-bit, 32-bit and float greys. Pillow's own conversion clips at 255, which turns a scan white."""
-    values = np.asarray(image, dtype=np.float64)
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    if image.mode == "F":  # no convention: 0..1, 0..255 and 0..65535 all occur
-        top = next((top for top in (1.0, 255.0, 65535.0) if values.max(initial=0) <= top), values.max(initial=0))
-    else:
-        top = max(65535.0, values.max(initial=0))
-    return Image.fromarray((values.clip(0) * (255 / top)).round().astype(np.uint8), "L")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8), "L")
+    values = np.array(image, dtype=np.float32)  # changed in place: pictures of 80 megapixels come by
+    np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    highest = float(values.max(initial=0))
+    tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)  # floats follow no convention
+    values *= 255 / next((top for top in tops if highest <= top), highest)
+    return Image.fromarray(values.clip(0, 255, out=values).round(out=values).astype(np.uint8), "L")
 
 
 def _upright_size(image: Image.Image, limits: Limits) -> tuple[int, int]:

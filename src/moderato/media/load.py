@@ -80,10 +80,13 @@ def _decoded(text: str, limits: Limits) -> bytes:
 
 def _read(path: Path, limits: Limits) -> Source:
     try:
-        size = path.stat().st_size
-        if size > limits.max_bytes:
-            raise LimitError("too_many_bytes", f"the file has {size:,} bytes; the limit is {limits.max_bytes:,}.")
-        return Source(path.read_bytes(), str(path))
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise DecodeError("unreadable", "it is no file but a device or a pipe.")
+        with path.open("rb") as stream:
+            data = stream.read(limits.max_bytes + 1)
+        if len(data) > limits.max_bytes:
+            raise LimitError("too_many_bytes", f"the file is larger than the limit of {limits.max_bytes:,} bytes.")
+        return Source(data, str(path))
     except OSError as error:
         raise DecodeError("unreadable", f"the file cannot be read ({error.strerror}).") from error
     except ValueError as error:

@@ -12,20 +12,20 @@ from fastapi import FastAPI
 
 from moderato import plugins
 from moderato.server import errors
+from moderato.server.desk import Desk
 from moderato.server.limits import LimitBody
-from moderato.server.service import Service
 
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = """Decides whether a picture may be shown. Several pictures a request are answered in their order; one
 that cannot be scanned is answered as `unscannable`, with its reason, beside the others."""
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(desk: Desk) -> FastAPI:
     """The application for one moderator. It is ready when the encoder has answered a first time."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        warming = asyncio.create_task(asyncio.to_thread(_warm_up, service))
+        warming = asyncio.create_task(asyncio.to_thread(_warm_up, desk))
         yield
         await warming
 
@@ -37,18 +37,20 @@ def create_app(service: Service) -> FastAPI:
         docs_url=None,  # FastAPI's pages load scripts from a CDN; routes/docs.py has one that needs no internet
         redoc_url=None,
     )
-    app.state.service = service
+    app.state.desk = desk
     errors.install(app)
-    app.add_middleware(LimitBody, max_bytes=service.options.max_body)
+    app.add_middleware(LimitBody, max_bytes=desk.options.max_body)
     for package in ("moderato.server.routes", "moderato.server.dialects"):
         for module in plugins.modules(package).values():
             app.include_router(module.router)
     return app
 
 
-def _warm_up(service: Service) -> None:
+def _warm_up(desk: Desk) -> None:
+    if desk.answered.is_set():
+        return
     try:
-        service.moderator.warm_up()
-        service.answered.set()
+        desk.moderator.warm_up()
+        desk.answered.set()
     except Exception:  # noqa: BLE001  whatever it is, the service must say that it is not ready
         _LOG.exception("The encoder did not answer; the service stays not ready.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
@@ -15,7 +17,8 @@ STATUS: dict[type[ModeratoError], int] = {
     OperatorError: 503,
 }
 
-_RETRY_AFTER = 1  # seconds; a picture takes some 50 ms
+_LOG = logging.getLogger(__name__)
+_RETRY_AFTER = 1  # seconds
 
 
 def install(app: FastAPI) -> None:
@@ -28,6 +31,9 @@ def install(app: FastAPI) -> None:
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
     status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
+    if isinstance(error, OperatorError):  # it may name files: that is for the log
+        _LOG.error("%s", error)
+        return JSONResponse({"detail": "The service is not set up for this; its log says why."}, status)
     headers = {"Retry-After": str(_RETRY_AFTER)} if isinstance(error, Overloaded) else None
     return JSONResponse({"detail": str(error)}, status, headers)
 

@@ -12,11 +12,11 @@ from starlette.datastructures import UploadFile
 
 from moderato.errors import RequestError
 from moderato.media.load import Base64, Sendable, Url
-from moderato.server.service import Service
+from moderato.server.desk import Desk
 from moderato.types import Source
 
 
-class Picture(BaseModel):
+class SentPicture(BaseModel):
     """One picture: a URL, or its bytes in base64 (a `data:` URL is fine too)."""
 
     model_config = ConfigDict(extra="forbid")
@@ -26,7 +26,7 @@ class Picture(BaseModel):
     id: str | None = None
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Picture:
+    def _one_of_two(self) -> SentPicture:
         if (self.url is None) == (self.data is None):
             raise ValueError("give 'url' or 'data', one of the two")
         return self
@@ -43,7 +43,7 @@ class Pictures(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    images: list[Picture] = []
+    images: list[SentPicture] = []
 
     def sendables(self) -> list[Sendable]:
         """The pictures in the order of the request."""
@@ -52,21 +52,22 @@ class Pictures(BaseModel):
 
 Asked = TypeVar("Asked", bound=Pictures)
 
+_TOLD = 5  # problems of one request
+
 
 async def read(
-    request: Request, shape: type[Asked], service: Service, *, may_be_none: bool = False
+    request: Request, shape: type[Asked], desk: Desk, *, may_be_none: bool = False
 ) -> tuple[Asked, list[Sendable]]:
     """The request's fields, and its pictures in order. Raises `RequestError` when the request itself is wrong."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        asked, sent = await _read_form(request, shape, service.options.max_images)
+        asked, sent = await _read_form(request, shape, desk.options.max_images)
     else:
-        asked = _validated(shape, _json(await request.body()))
+        body = await request.body()
+        asked = await desk.in_turn(lambda: _validated(shape, _json(body, desk.options.max_images)))
         sent = asked.sendables()
     if not sent and not may_be_none:
         raise RequestError("Send at least one picture, as 'images'.")
-    if len(sent) > service.options.max_images:
-        raise RequestError(f"{len(sent)} pictures in one request; the limit is {service.options.max_images}.")
     return asked, sent
 
 
@@ -92,21 +93,25 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _json(body: bytes) -> Any:
+def _json(body: bytes, most: int) -> Any:
     try:
         values = json.loads(body)
         json.dumps(values, ensure_ascii=False).encode()  # half a surrogate pair could not be answered
-        return values
     except (ValueError, RecursionError) as error:
         raise RequestError(f"The body is neither multipart/form-data nor JSON ({error}).") from error
+    images = values.get("images") if isinstance(values, dict) else None
+    if isinstance(images, list) and len(images) > most:
+        raise RequestError(f"{len(images)} pictures in one request; the limit is {most}.")
+    return values
 
 
 def _validated(shape: type[Asked], values: Any) -> Asked:
     try:
         return shape.model_validate(values)
     except ValidationError as error:
-        problems = [_sentence(problem["loc"], problem["msg"]) for problem in error.errors(include_url=False)]
-        raise RequestError("; ".join(problems) + ".") from error
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        problems = "; ".join(_sentence(problem["loc"], problem["msg"]) for problem in found[:_TOLD])
+        raise RequestError(f"{problems}{f' and {len(found) - _TOLD} more' if len(found) > _TOLD else ''}.") from error
 
 
 def _sentence(where: Sequence[int | str], message: str) -> str:
@@ -118,7 +123,7 @@ def described(shape: type[Pictures], curl: str) -> dict[str, Any]:
     """The request for OpenAPI: the shape as JSON, or its fields as a form with files; `curl` is a way to try it."""
     schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)
-    schema["properties"]["images"] = {"type": "array", "items": Picture.model_json_schema()}
+    schema["properties"]["images"] = {"type": "array", "items": SentPicture.model_json_schema()}
     files = {"type": "array", "items": {"type": "string", "format": "binary"}}
     form = {**schema, "properties": {**schema["properties"], "images": files}}
     content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}

@@ -94,14 +94,14 @@ class Store:
                 raise model.refusal("offline mode is set") from None
 
     def present(self, name: str, origin: HubFiles | UrlFile) -> Path | None:
-        """The same without any download or waiting for one: None when a file is missing.
+        """Where the files lie now, None when one is missing: nothing is downloaded, waited for or written.
 
         Raises WeightsError when there are files that cannot be read, or are not the ones recorded.
         """
         model = _Model(self, name, origin)
-        with model.translated(), suppress(_OfflineError, Timeout):
-            return model.folder(online=False, patience=0)
-        return None
+        with model.translated():
+            found = model.found(model.record())
+            return found[0] if found else model.cached()
 
     def bring(self, name: str, origin: HubFiles | UrlFile, folder: Path) -> Path:
         """Copies the files of `name` from `folder`, where they may lie loose, and returns the folder of the copies.
@@ -209,6 +209,16 @@ class _Model:
                     way_out = f"Delete it and run `moderato models pull {self.name}`. {way_out}"
                 raise WeightsError(f"{self.name}: {folder / file} has changed: {error}. {way_out}") from None
         return replace(known, files={**known.files, **checked})
+
+    def cached(self) -> Path | None:
+        """Where the Hugging Face cache has them all."""
+        if isinstance(self.origin, UrlFile):
+            return None
+        revision = self.record().commit or constants.DEFAULT_REVISION
+        commit, files = find_cached(self.origin.repo, set(sum(self.needed, ())), revision)
+        chosen = self.choose(files.__contains__)
+        place = cached_path(self.origin.repo, chosen[0], commit) if chosen else None
+        return place.parents[chosen[0].count("/")] if place else None
 
     def pulled(self, known: _Record, online: bool) -> tuple[Path, _Record]:
         plan = self.plan(known, online)

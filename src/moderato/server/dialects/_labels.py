@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moderato.errors import RequestError
 from moderato.media.load import Sendable
-from moderato.server.service import Service
+from moderato.server.desk import Desk
 from moderato.types import Classification, Fit
 
 _LONGEST = 2000  # characters in a header
 
 
-async def classified(service: Service, picture: Sendable, labels: Sequence[str], fit: Fit) -> Classification:
-    """The classification of one picture. Raises `RequestError` for more labels than are accepted."""
-    most = service.options.max_labels
-    if len(labels) > most:
-        raise RequestError(f"{len(labels)} labels in one request; the limit is {most}.")
-    return await service.in_turn(lambda: service.moderator.classify(picture, labels, fit=fit))
+async def classified(desk: Desk, picture: Sendable, labels: Sequence[str], fit: Fit) -> Classification:
+    """The classification of one picture. Raises `RequestError` for more or longer labels than are accepted."""
+    desk.check_labels(labels)
+    return await desk.in_turn(lambda: desk.moderator.classify(picture, labels, fit=fit))
 
 
 def probabilities(answer: Classification, labels: Sequence[str]) -> dict[str, float]:

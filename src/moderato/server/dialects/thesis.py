@@ -12,8 +12,8 @@ from fastapi import APIRouter, File, Form, HTTPException, UploadFile
 from fastapi.responses import JSONResponse
 
 from moderato.media.load import Sendable, Url
+from moderato.server.desk import BusyDesk
 from moderato.server.dialects._labels import classified, notes, probabilities
-from moderato.server.service import TheService
 from moderato.types import Source
 
 router = APIRouter(tags=["dialects"])
@@ -21,7 +21,7 @@ router = APIRouter(tags=["dialects"])
 
 @router.post("/classify/", openapi_extra={"x-curl": "-F image=@picture.jpg -F 'classes=a cat, a dog'"})
 async def classify(
-    service: TheService,
+    desk: BusyDesk,
     location: Annotated[str | None, Form()] = None,
     image: Annotated[UploadFile | None, File()] = None,
     classifier: Annotated[str, Form()] = "clip",
@@ -30,7 +30,7 @@ async def classify(
     """Classify one picture, by upload or URL."""
     picture, complaint = await _picture(image, location)
     labels = classes.strip(" ").split(", ")
-    answer = await classified(service, picture, labels, fit="squash")
+    answer = await classified(desk, picture, labels, fit="squash")
     if answer.unscannable:
         raise HTTPException(400, complaint)
     result = {

@@ -15,8 +15,8 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from moderato.errors import RequestError
+from moderato.server.desk import BusyDesk
 from moderato.server.dialects._labels import classified, notes, probabilities
-from moderato.server.service import TheService
 from moderato.types import Source
 
 router = APIRouter(tags=["dialects"])
@@ -30,14 +30,15 @@ _DESCRIBED = {
 
 
 @router.post("/", openapi_extra=_DESCRIBED)
-async def moderate(request: Request, service: TheService) -> Response:
+async def moderate(request: Request, desk: BusyDesk) -> Response:
     """Classify one picture, sent as base64, on labels."""
     try:
-        data, labels = _fields(await request.body())
+        body = await request.body()
+        data, labels = await desk.in_turn(lambda: _fields(body))
     except ValueError as error:
         return _json({"message": str(error)}, 400)
     try:
-        answer = await classified(service, Source(data, "image_data"), labels, fit="crop")
+        answer = await classified(desk, Source(data, "image_data"), labels, fit="crop")
     except RequestError as error:
         return _json({"message": str(error)}, 400)
     if answer.unscannable:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fastapi import APIRouter
 from pydantic import BaseModel
 
 from moderato.cards import EncoderCard, encoder_card, encoder_names
 from moderato.policy import Policy
-from moderato.server.service import TheService
+from moderato.server.desk import TheDesk
 
 router = APIRouter(tags=["catalogue"])
 
@@ -27,13 +29,22 @@ class Policies(BaseModel):
 
 
 @router.get("/v1/encoders")
-async def encoders(service: TheService) -> Encoders:
+async def encoders(desk: TheDesk) -> Encoders:
     """Encoders with a card: facts, published figures, limits."""
     cards = [encoder_card(name) for name in encoder_names()]
-    return Encoders(serving=service.moderator.default_encoder, encoders=cards)
+    return Encoders(serving=_named(desk.moderator.default_encoder), encoders=cards)
 
 
 @router.get("/v1/policies")
-async def policies(service: TheService) -> Policies:
+async def policies(desk: TheDesk) -> Policies:
     """Policies that a request may name, with every prompt, threshold and what is known about them."""
-    return Policies(serving=service.moderator.policy.name, policies=list(service.policies.values()))
+    return Policies(serving=desk.moderator.policy.name, policies=[_shown(policy) for policy in desk.policies.values()])
+
+
+def _named(encoder: str) -> str:
+    """An encoder's name; of a folder its last part, as the rest of the path is the operator's affair."""
+    return Path(encoder).name
+
+
+def _shown(policy: Policy) -> Policy:
+    return policy.model_copy(update={"encoder": _named(policy.encoder)})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from moderato.server.desk import BusyDesk
 from moderato.server.pictures import Pictures, described, read
-from moderato.server.service import TheService
 from moderato.types import Verdict
 
 router = APIRouter(tags=["moderation"])
@@ -29,8 +29,8 @@ class CheckAnswer(BaseModel):
     openapi_extra=described(CheckRequest, curl="-F images=@picture.jpg"),
     responses={400: {"description": "A wrong request"}},
 )
-async def check(request: Request, service: TheService) -> CheckAnswer:
+async def check(request: Request, desk: BusyDesk) -> CheckAnswer:
     """Judge pictures by a policy. One that cannot be scanned has a verdict too, with `unscannable` saying why."""
-    asked, pictures = await read(request, CheckRequest, service)
-    policy = service.policy(asked.policy)
-    return CheckAnswer(results=await service.in_turn(lambda: list(service.moderator.check_many(pictures, policy))))
+    asked, pictures = await read(request, CheckRequest, desk)
+    policy = desk.policy(asked.policy)
+    return CheckAnswer(results=await desk.in_turn(lambda: list(desk.moderator.check_many(pictures, policy))))

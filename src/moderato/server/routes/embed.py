@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field, field_validator
 
 from moderato.errors import RequestError
 from moderato.media.load import Sendable
+from moderato.server.desk import BusyDesk, Desk
 from moderato.server.pictures import Pictures, described, read
-from moderato.server.service import Service, TheService
 from moderato.types import Embedded, Fit
 
 router = APIRouter(tags=["moderation"])
@@ -19,7 +19,7 @@ router = APIRouter(tags=["moderation"])
 class EmbedRequest(Pictures):
     """Pictures, or texts in the same space."""
 
-    texts: list[Annotated[str, Field(min_length=1, max_length=1000)]] = []
+    texts: list[Annotated[str, Field(min_length=1)]] = []
     fit: Fit | None = None
 
     @field_validator("texts", mode="before")
@@ -49,18 +49,17 @@ class EmbedAnswer(BaseModel):
     openapi_extra=described(EmbedRequest, curl="-F images=@picture.jpg"),
     responses={400: {"description": "A wrong request"}},
 )
-async def embed(request: Request, service: TheService) -> EmbedAnswer:
+async def embed(request: Request, desk: BusyDesk) -> EmbedAnswer:
     """Turn pictures or texts into embeddings."""
-    asked, pictures = await read(request, EmbedRequest, service, may_be_none=True)
+    asked, pictures = await read(request, EmbedRequest, desk, may_be_none=True)
     if bool(pictures) == bool(asked.texts):
         raise RequestError("Send 'images' or 'texts', one of the two.")
-    if len(asked.texts) > service.options.max_labels:
-        raise RequestError(f"{len(asked.texts)} texts in one request; the limit is {service.options.max_labels}.")
-    return await service.in_turn(lambda: _embedded(service, pictures, asked))
+    desk.check_labels(asked.texts)
+    return await desk.in_turn(lambda: _embedded(desk, pictures, asked))
 
 
-def _embedded(service: Service, pictures: list[Sendable], asked: EmbedRequest) -> EmbedAnswer:
-    moderator = service.moderator
+def _embedded(desk: Desk, pictures: list[Sendable], asked: EmbedRequest) -> EmbedAnswer:
+    moderator = desk.moderator
     identity = moderator.encoder(moderator.default_encoder).identity
     if asked.texts:
         pairs = zip(asked.texts, moderator.embed_texts(asked.texts), strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from moderato.server.service import TheService
+from moderato.server.desk import TheDesk
 
 router = APIRouter(tags=["health"])
 
@@ -19,8 +19,8 @@ async def healthz() -> str:
 
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_class=PlainTextResponse, responses={503: {"description": "Not yet"}})
-async def readyz(service: TheService) -> PlainTextResponse:
+async def readyz(desk: TheDesk) -> PlainTextResponse:
     """200 once the encoder has answered, 503 before."""
-    if service.answered.is_set():
+    if desk.answered.is_set():
         return PlainTextResponse("ready")
     return PlainTextResponse("the encoder has not answered yet", 503)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Annotated, TypeVar, cast
@@ -21,7 +21,7 @@ _AT_A_TIME = 16  # requests in hand: enough that some slow downloads do not keep
 
 
 @dataclass
-class Service:
+class Desk:
     """The moderator, the policies that may be asked for, the limits, and whether it is ready."""
 
     moderator: Moderator
@@ -29,15 +29,12 @@ class Service:
     options: ServeOptions = field(default_factory=ServeOptions)
     answered: Event = field(default_factory=Event)
     """Set once the encoder has answered."""
+    in_hand: int = 0
+    """Requests that are being read, waiting or answered."""
     _turns: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_AT_A_TIME))
 
     async def in_turn(self, work: Callable[[], T]) -> T:
-        """Do blocking work in a thread, a few requests at a time; the event loop stays free.
-
-        Raises `Overloaded` when as many requests wait as may.
-        """
-        if self._turns.statistics().tasks_waiting >= self.options.max_waiting:
-            raise Overloaded("Too many requests are waiting. Try again later.")
+        """Do blocking work in a thread, a few requests at a time; the event loop stays free."""
         return await to_thread.run_sync(work, limiter=self._turns)
 
     def policy(self, name: str | None) -> Policy:
@@ -51,10 +48,31 @@ class Service:
             raise RequestError(f"There is no policy '{name}' here. {nearest(name, self.policies)}")
         return self.policies[name]
 
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Raise `RequestError` when there are more, or longer ones, than are accepted."""
+        most, longest = self.options.max_labels, self.options.max_label
+        if len(labels) > most:
+            raise RequestError(f"{len(labels)} labels or texts in one request; the limit is {most}.")
+        if any(len(label) > longest for label in labels):
+            raise RequestError(f"A label or text is longer than the limit of {longest} characters.")
 
-def service_of(request: Request) -> Service:
+
+def desk_of(request: Request) -> Desk:
     """The service that a request came to."""
-    return cast("Service", request.app.state.service)
+    return cast("Desk", request.app.state.desk)
 
 
-TheService = Annotated[Service, Depends(service_of)]
+async def admitted(request: Request) -> AsyncIterator[Desk]:
+    """The same, for a request that brings work. Raises `Overloaded`, before its body is read, when there are enough."""
+    desk = desk_of(request)
+    if desk.in_hand >= _AT_A_TIME + desk.options.max_waiting:
+        raise Overloaded("Too many requests are waiting. Try again later.")
+    desk.in_hand += 1
+    try:
+        yield desk
+    finally:
+        desk.in_hand -= 1
+
+
+TheDesk = Annotated[Desk, Depends(desk_of)]
+BusyDesk = Annotated[Desk, Depends(admitted)]

@@ -1,0 +1,5 @@
+"""`python -m moderato`."""
+
+from moderato.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Draws pictures and trains the built-in toy encoder `tiny` on them."""
