@@ -20,7 +20,7 @@ install: $(VENV)/.everything ## Install every extra and the development tools in
 test: $(VENV)/.test ## Run the tests (no torch, no network)
 	$(BIN)/python -m pytest -m "not reference"
 
-test-reference: $(VENV)/.everything ## Compare with transformers and torch, live, and make the golden files again
+test-reference: $(VENV)/.everything ## Compute the golden files again with transformers and torch, and compare live
 	$(BIN)/python -m pytest -m reference
 
 check: $(VENV)/.everything ## Format, lint, types, who imports whom

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from models import SHAPES, write_open_clip
 from moderato.assemble import Workshop, neutral_anchors
 from moderato.cards import encoder_card, encoder_names
+from moderato.cli import main
 from moderato.errors import CardError, WeightsError
 from moderato.policy import read_policy, shipped_policies
 from moderato.settings import Settings
@@ -77,3 +79,17 @@ def test_only_policies_whose_encoder_is_here_are_served(workshop: Workshop) -> N
 def test_independent_labels_always_have_something_to_be_compared_with() -> None:
     assert neutral_anchors("tiny") == encoder_card("tiny").anchors
     assert neutral_anchors("/some/folder") == neutral_anchors("openai-b32")
+
+
+def test_listings_are_lines_of_json_when_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command, key in (("models list", "licence"), ("models show tiny", "limits"), ("policies list", "labels"),
+                         ("policies show demo", "labels")):  # fmt: skip
+        monkeypatch.setattr("sys.argv", ["moderato", *command.split(), "--json"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code in (0, None)
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert lines
+        assert all(key in line for line in lines)

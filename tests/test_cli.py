@@ -429,7 +429,7 @@ def test_policies_are_listed_shown_and_checked(run: Run, here: Path) -> None:
     listed = run("policies", "list").out
     assert all(re.search(rf"^{name} +\S+ +\d+ ", listed, re.MULTILINE) for name in ("demo", "standard", "thesis"))
     shown = run("policies", "show", "demo").out
-    assert all(word in shown for word in ("knife", "0.90", "unmeasured", "toy", "unscannable: review"))
+    assert all(word in shown for word in ("knife", "0.90", "drawings of tools/tiny", "toy", "unscannable: review"))
     assert "own.toml holds: 1 labels for tiny." in run("policies", "check", policy(here)).out
 
 

@@ -307,7 +307,7 @@ def test_labels_that_mean_nothing_to_the_toy_are_noted_in_a_header(client: httpx
 
 @pytest.mark.parametrize(
     "label",
-    ["zz\r\nSet-Cookie: a=b", "zz\n", "zz\x00", "zz\x7f\x1b[31m", "z" * 200_000],
+    ["zz\r\nSet-Cookie: a=b", "zz\n", "zz\x00", "zz\x7f\x1b[31m", "z" * 900],
     ids=["header", "newline", "nul", "escape", "long"],
 )
 def test_no_label_can_break_the_headers_of_the_answer(client: httpx.Client, label: str) -> None:

@@ -96,9 +96,9 @@ def by_path(**answers: bytes) -> Handler:
     return lambda connection, head: connection.sendall(answers[head.split()[1].decode().strip("/")])
 
 
-def fetch_from(handle: Handler, options: FetchOptions = LOOPBACK) -> Source:
+def fetch_from(handle: Handler, options: FetchOptions = LOOPBACK, max_bytes: int = 2**20) -> Source:
     with serve(handle) as port:
-        return fetch(f"http://127.0.0.1:{port}/picture?token=secret", options)
+        return fetch(f"http://127.0.0.1:{port}/picture?token=secret", options, max_bytes)
 
 
 def refused(url: str, options: FetchOptions = LOOPBACK) -> FetchError:
@@ -149,8 +149,7 @@ def test_the_request_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("length", [-1, None])
 def test_a_body_of_exactly_the_limit_is_read(length: int | None) -> None:
-    options = FetchOptions(allow_hosts=("127.0.0.1",), max_bytes=len(PICTURE))
-    assert fetch_from(always(response(PICTURE, length=length)), options).data == PICTURE
+    assert fetch_from(always(response(PICTURE, length=length)), max_bytes=len(PICTURE)).data == PICTURE
 
 
 def test_a_chunked_body_is_read() -> None:
@@ -431,9 +430,9 @@ def test_a_name_without_an_address_is_explained() -> None:
 
 def oversize(handle: Handler, max_bytes: int = 1000) -> None:
     with pytest.raises(LimitError) as caught:
-        fetch_from(handle, FetchOptions(allow_hosts=("127.0.0.1",), max_bytes=max_bytes, timeout=5))
+        fetch_from(handle, FetchOptions(allow_hosts=("127.0.0.1",), timeout=5), max_bytes)
     assert caught.value.code == "too_many_bytes"
-    assert "MODERATO_FETCH__MAX_BYTES" in caught.value.detail
+    assert "MODERATO_MEDIA__MAX_BYTES" in caught.value.detail
 
 
 def test_a_large_content_length_is_believed_at_once() -> None:

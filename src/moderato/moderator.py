@@ -2,8 +2,8 @@
 
     sources ─load, prepare→ views ─rows→ embeddings ─score, decide→ verdicts
 
-`prepare` runs in threads, a picture each, and may fail for that picture alone. Views of all pictures, whoever they
-belong to and whatever is asked of them, share the rows that an encoder takes. What is asked is a task (`tasks.py`): a
+`prepare` runs in threads, a picture each, and may fail for that picture alone. Views of all pictures of a run, whatever
+is asked of them, share the rows that an encoder takes. What is asked is a task (`tasks.py`): a
 policy made ready, or the embeddings themselves.
 """
 

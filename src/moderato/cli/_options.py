@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Annotated, get_args
+
+import typer
 
 from moderato.errors import RequestError, nearest
 from moderato.types import Fit
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 FIT_HELP = "crop (the centre), squash (distorted) or cover (overlapping squares); the encoder's own way without it."
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from moderato.assemble import DEFAULT_POLICY, load
+from moderato.cli._options import Json
 from moderato.cli._output import print_json, print_notes, print_summary, print_table, verdict_table, watched
 from moderato.cli._sources import expand
 from moderato.errors import RequestError, nearest
@@ -20,7 +21,7 @@ def check(
     fail_on: Annotated[
         str | None, typer.Option(metavar="ACTION", help="Exit with 1 when a picture meets this action or a harder one.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    json: Json = False,
 ) -> None:
     """Judge pictures by a policy: allow, review or block, and why."""
     if fail_on is not None and fail_on not in ACTIONS:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from moderato.assemble import DEFAULT_POLICY, Workshop
-from moderato.cli._options import FIT_HELP, fit_named
+from moderato.cli._options import FIT_HELP, Json, fit_named
 from moderato.cli._output import classification_table, print_json, print_notes, print_table, watched
 from moderato.cli._sources import expand
 from moderato.settings import read_settings
@@ -21,7 +21,7 @@ def classify(
     ] = None,
     independent: Annotated[bool, typer.Option("--independent", help="Each label for itself, not one of them.")] = False,
     fit: Annotated[str | None, typer.Option(metavar="FIT", help=FIT_HELP)] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    json: Json = False,
 ) -> None:
     """Say which of some labels a picture shows, with a probability for each."""
     names = [label.strip() for label in labels.split(",") if label.strip()]

@@ -72,6 +72,8 @@ def _write(output: Path | None, arrays: dict[str, np.ndarray[Any, Any]]) -> None
         key = "texts" if "texts" in arrays else "sources"
         for name, row in zip(arrays[key], arrays["embeddings"], strict=True):
             print_json({key.removesuffix("s"): str(name), "embedding": row.tolist()})
+        for name, reason in zip(arrays.get("failed", ()), arrays.get("reasons", ()), strict=True):
+            print_json({"source": str(name), "unscannable": str(reason)})
         return
     try:
         with output.open("wb") as stream:

@@ -12,7 +12,8 @@ from rich.table import Column, Table
 
 from moderato.assemble import Workshop, hub_files
 from moderato.cards import EncoderCard, encoder_card, encoder_names
-from moderato.cli._output import print_table
+from moderato.cli._options import Json
+from moderato.cli._output import print_json, print_table
 from moderato.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True)
@@ -21,23 +22,31 @@ Name = Annotated[str, typer.Argument(metavar="NAME")]
 
 
 @app.command("list")
-def list_models() -> None:
+def list_models(json: Json = False) -> None:
     """All encoders with a card, and which of them are on this machine."""
     workshop = Workshop(read_settings())
+    cards = [encoder_card(name) for name in encoder_names()]
+    here = [workshop.present(card) for card in cards]
+    if json:
+        for card, present in zip(cards, here, strict=True):
+            print_json({**card.model_dump(), "here": present})
+        return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("encoder", "here", "view", "work", "what it is"):
         table.add_column(title, overflow="fold")
-    for card in map(encoder_card, encoder_names()):
-        here = "yes" if workshop.present(card) else ""
+    for card, present in zip(cards, here, strict=True):
         work = f"{card.gflops:g} GFLOP" if card.gflops else ""
-        table.add_row(card.name, here, f"{card.side} px", work, card.description)
+        table.add_row(card.name, "yes" if present else "", f"{card.side} px", work, card.description)
     print_table(table)
 
 
 @app.command()
-def show(name: Name) -> None:
+def show(name: Name, json: Json = False) -> None:
     """The facts on an encoder's card, and its limits."""
     card = encoder_card(name)
+    if json:
+        print_json(card.model_dump())
+        return
     console = Console()
     console.print(f"[bold]{card.name}[/]: {escape(card.description)}\n", highlight=False)
     facts = Table("", Column("", overflow="fold"), box=None, show_header=False, pad_edge=False)

@@ -11,28 +11,36 @@ from rich.markup import escape
 from rich.table import Table
 
 from moderato.cards import encoder_card, encoder_names
-from moderato.cli._output import print_table
+from moderato.cli._options import Json
+from moderato.cli._output import print_json, print_table
 from moderato.policy import Policy, read_policy, shipped_policies
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("list")
-def list_policies() -> None:
+def list_policies(json: Json = False) -> None:
     """The policies that come with moderato."""
+    policies = [read_policy(name) for name in shipped_policies()]
+    if json:
+        for policy in policies:
+            print_json(policy.model_dump())
+        return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("policy", "encoder", "labels", "what it is for"):
         table.add_column(title, overflow="fold")
-    for name in shipped_policies():
-        policy = read_policy(name)
-        table.add_row(name, policy.encoder, str(len(policy.labels)), policy.description)
+    for policy in policies:
+        table.add_row(policy.name, policy.encoder, str(len(policy.labels)), policy.description)
     print_table(table)
 
 
 @app.command()
-def show(policy: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
+def show(policy: Annotated[str, typer.Argument(metavar="NAME|FILE")], json: Json = False) -> None:
     """What a policy looks for, from which score it acts, and what is known about that."""
     read = read_policy(policy)
+    if json:
+        print_json(read.model_dump())
+        return
     console = Console()
     console.print(f"[bold]{escape(read.name)}[/]: {escape(read.description)}", highlight=False)
     console.print(f"encoder {escape(read.encoder)}, fit {read.fit or 'its own'}, unscannable: {read.unscannable}\n")

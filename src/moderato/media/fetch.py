@@ -50,9 +50,6 @@ class FetchOptions:
     timeout: Annotated[float, Gt(0)] = 10.0
     """Seconds for one picture, from looking up its host to its last byte, redirects included."""
 
-    max_bytes: Annotated[int, Ge(1)] = 20 * 2**20
-    """Size in bytes of the largest file that is fetched, counted after decompression."""
-
     max_redirects: Annotated[int, Ge(0)] = 3
     """How many redirects are followed. Each is checked like the first URL."""
 
@@ -67,8 +64,8 @@ class FetchOptions:
                 raise SettingsError(f"'{entry}' in allow_hosts is not a host. Write {right}.")
 
 
-def fetch(url: str, options: FetchOptions = FetchOptions()) -> Source:
-    """The file at an http or https URL; its name is the URL.
+def fetch(url: str, options: FetchOptions = FetchOptions(), max_bytes: int = 20 * 2**20) -> Source:
+    """The file at an http or https URL, of at most `max_bytes` after decompression; its name is the URL.
 
     Raises FetchError (`forbidden_url`, `forbidden_address`, `unfetchable`) or LimitError (`too_many_bytes`). Their
     texts name the host and no more of the URL, as paths and queries carry secrets.
@@ -79,7 +76,7 @@ def fetch(url: str, options: FetchOptions = FetchOptions()) -> Source:
         with _get(target, options, deadline) as response:
             location = _location(response)
             if location is None:
-                return Source(_body(response, options.max_bytes), name=url)
+                return Source(_body(response, max_bytes), name=url)
         target = _read_url(location, base=target)
     raise FetchError("unfetchable", f"More than {options.max_redirects} redirects (MODERATO_FETCH__MAX_REDIRECTS).")
 
@@ -247,7 +244,7 @@ def _location(response: httpcore.Response) -> str | None:
 
 
 def _body(response: httpcore.Response, max_bytes: int) -> bytes:
-    too_many = LimitError("too_many_bytes", f"The file is larger than {max_bytes} bytes (MODERATO_FETCH__MAX_BYTES).")
+    too_many = LimitError("too_many_bytes", f"The file is larger than {max_bytes} bytes (MODERATO_MEDIA__MAX_BYTES).")
     if int(_header(response, b"content-length") or 0) > max_bytes:
         raise too_many
     data = bytearray()

@@ -59,9 +59,9 @@ def load(sent: Sendable, limits: Limits, fetching: FetchOptions) -> Source:
     if isinstance(sent, Base64):
         return Source(_decoded(sent.text, limits), sent.name)
     if isinstance(sent, Url):
-        return replace(fetch(sent.url, fetching), name=name_of(sent))
+        return replace(fetch(sent.url, fetching, limits.max_bytes), name=name_of(sent))
     if isinstance(sent, str) and is_remote(sent):
-        return fetch(sent, fetching)
+        return fetch(sent, fetching, limits.max_bytes)
     return _read(Path(sent), limits)
 
 
