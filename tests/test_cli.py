@@ -28,6 +28,7 @@ import pytest
 
 from moderato.cards import encoder_card
 from moderato.cli import main
+from moderato.cli._listen import listening
 from moderato.types import ACTIONS
 from pictures import encoded, photo
 from servers import BROKEN, PNG, web
@@ -613,3 +614,8 @@ def _sh(line: str) -> str:
     ended = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30)
     assert ended.returncode == 0, (line, ended.stderr)
     return ended.stdout
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with listening("127.0.0.1", 0) as ours:
+        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
