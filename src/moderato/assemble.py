@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from moderato.cards import EncoderCard, encoder_card, encoder_names
-from moderato.encoders import Encoder, PromptCache, open_encoder
+from moderato.encoders import WEIGHTS, Encoder, PromptCache, open_encoder
 from moderato.errors import CardError, WeightsError
 from moderato.moderator import Moderator
 from moderato.policy import Policy, read_policy, shipped_policies
@@ -22,7 +22,6 @@ DEFAULT_POLICY = "standard"
 
 _CONFIGS = ("open_clip_config.json", "config.json")
 _TOKENIZERS = ("tokenizer.json", "vocab.json")
-_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
 
 
 def load(policy: str | Path = DEFAULT_POLICY, encoder: str | None = None) -> Moderator:
@@ -116,7 +115,7 @@ def hub_files(card: EncoderCard) -> HubFiles:
     """What is needed of a card's repository: weights in either layout, a config, a tokenizer."""
     assert card.repo, f"{card.name} comes with moderato"
     optional = (*_CONFIGS, "preprocessor_config.json", "merges.txt")
-    return HubFiles(card.repo, files=(_WEIGHTS, _CONFIGS, _TOKENIZERS), optional=optional)
+    return HubFiles(card.repo, files=(WEIGHTS, _CONFIGS, _TOKENIZERS), optional=optional)
 
 
 def neutral_anchors(encoder: str) -> Sequence[str]:

@@ -3,8 +3,8 @@
     sources ─load, prepare→ views ─rows→ embeddings ─score, decide→ verdicts
 
 `prepare` runs in threads, a picture each, and may fail for that picture alone. Views of all pictures of a run, whatever
-is asked of them, share the rows that an encoder takes. What is asked is a task (`tasks.py`): a
-policy made ready, or the embeddings themselves.
+is asked of them, share the rows that an encoder takes. What is asked is a task (`tasks.py`): a policy made ready, or
+the embeddings themselves.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -44,7 +45,7 @@ class _Item(Generic[T]):
     task: Task[T]
     future: Future[tuple[Source, Prepared]]
 
-    @property
+    @cached_property
     def views(self) -> list[np.ndarray]:
         """Its views, none when it is unscannable."""
         if isinstance(self.future.exception(), Unscannable):

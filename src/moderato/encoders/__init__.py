@@ -24,7 +24,10 @@ from moderato.encoders._texts import Texts, finite
 from moderato.encoders._towers import TextTower, TwoTowers, VisionTower
 from moderato.types import Embeddings, Views, ViewSpec
 
-__all__ = ["Encoder", "PromptCache", "open_encoder"]
+__all__ = ["WEIGHTS", "Encoder", "PromptCache", "open_encoder"]
+
+WEIGHTS = _layouts.WEIGHTS
+"""The names that weights go by, in the order in which they are looked for."""
 
 
 class Runtime(Protocol):

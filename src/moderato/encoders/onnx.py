@@ -2,7 +2,7 @@
 
 Weights are never copied into the graph: they stay external initializers over the file mapping, which is released once
 ONNX Runtime has packed its own copy. Activations are kept as rows `(N·T, W)`, so that every linear layer is one Gemm
-with the weight as the files store it, `(out, in)`. In the last block only the pooled token is computed past the
+with the weight as the files store it, `(out, in)`. In the last vision block only the class token is computed past the
 attention: nothing else of it is read (exact).
 """
 

@@ -1,1 +1,1 @@
-"""The HTTP desk. The only place with `async`; it imports FastAPI and nothing below it does."""
+"""The HTTP service. The only place with `async`; it imports FastAPI and nothing below it does."""

@@ -93,11 +93,20 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _json(body: bytes, most: int) -> Any:
+def read_json(body: bytes) -> Any:
+    """What a JSON body says. Raises `ValueError` for one that cannot be read, or not be answered."""
     try:
         values = json.loads(body)
         json.dumps(values, ensure_ascii=False).encode()  # half a surrogate pair could not be answered
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    return values
+
+
+def _json(body: bytes, most: int) -> Any:
+    try:
+        values = read_json(body)
+    except ValueError as error:
         raise RequestError(f"The body is neither multipart/form-data nor JSON ({error}).") from error
     images = values.get("images") if isinstance(values, dict) else None
     if isinstance(images, list) and len(images) > most:

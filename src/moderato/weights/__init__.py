@@ -5,8 +5,8 @@ cache; only then are they downloaded. What is first seen under a name is recorde
 checked ever after. That holds for the user's own folder too: thresholds and stored embeddings only mean something for
 the very weights they were made with, so others must not pass under the same name unnoticed.
 
-Downloads do not go through `hf_hub_download`: since 1.18 it begins anew after a kill (its pull request 4306), it may
-retry for a minute when there is no network, checks no hashes over HTTP, and its user agent describes the machine. A
+Downloads do not go through `hf_hub_download`: since 1.18 it begins anew after a kill (its pull request 4306), it
+keeps retrying when there is no network, checks no hashes over HTTP, and its user agent describes the machine. A
 file at the hub is a URL with a hash, so one small downloader serves both. Endpoint, token, timeout, offline mode and
 cache are still huggingface_hub's (HF_ENDPOINT, HF_TOKEN, HF_HUB_DOWNLOAD_TIMEOUT, HF_HUB_OFFLINE, HF_HOME).
 """

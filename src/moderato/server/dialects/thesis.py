@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, HTTPException, UploadFile
 from fastapi.responses import JSONResponse
 
-from moderato.media.load import Sendable, Url
+from moderato.media.load import Sendable, Url, is_remote
 from moderato.server.desk import BusyDesk
 from moderato.server.dialects._labels import classified, notes, probabilities
 from moderato.types import Source
@@ -47,6 +47,6 @@ async def _picture(image: UploadFile | None, location: str | None) -> tuple[Send
         return Source(await image.read(), image.filename or "image"), "Invalid image file."
     if not location:
         raise HTTPException(400, "Please provide either 'location' or 'image'.")
-    if not location.lower().startswith(("http://", "https://")):
+    if not is_remote(location):
         raise HTTPException(400, "Invalid image URL.")
     return Url(location), "Unable to download image from the provided URL."

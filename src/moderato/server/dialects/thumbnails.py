@@ -17,6 +17,7 @@ from fastapi import APIRouter, Request, Response
 from moderato.errors import RequestError
 from moderato.server.desk import BusyDesk
 from moderato.server.dialects._labels import classified, notes, probabilities
+from moderato.server.pictures import read_json
 from moderato.types import Source
 
 router = APIRouter(tags=["dialects"])
@@ -52,9 +53,8 @@ async def moderate(request: Request, desk: BusyDesk) -> Response:
 
 def _fields(body: bytes) -> tuple[bytes, list[str]]:
     try:
-        values = json.loads(body)
-        json.dumps(values, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
+        values = read_json(body)
+    except ValueError as error:
         raise ValueError(f"The body is not JSON: {error}.") from error
     values = values if isinstance(values, dict) else {}
     data, labels = values.get("image_data"), values.get("labels")
