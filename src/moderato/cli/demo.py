@@ -57,7 +57,7 @@ def _verdict(result: dict[str, Any]) -> Verdict:
 
 
 def _lines(url: str) -> dict[str, str]:
-    """Things to try next, as shell lines for Linux and macOS."""
+    """Things to try next, as shell lines for Linux and macOS, whose zsh takes a pasted # for a word and no comment."""
     knife, cat = _quoted(_SAMPLES / "knife.png"), _quoted(_SAMPLES / "cat.png")
     moderato = _quoted(Path(sys.argv[0]).absolute())
     encoded = f'$(base64 < {cat} | tr -d "\\n")'
@@ -70,7 +70,7 @@ def _lines(url: str) -> dict[str, str]:
         ),
         "the same from the command line": f"{moderato} check --policy demo {_quoted(_SAMPLES)}",
         "what a policy says": f"{moderato} policies show demo",
-        "the whole API, on one page": f"curl -s {url}/openapi.json   # or open {url}/docs in a browser",
+        f"the whole API, for a person at {url}/docs, for a program": f"curl -s {url}/openapi.json",
     }
 
 
