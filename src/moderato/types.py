@@ -19,6 +19,9 @@ Views = NewType("Views", NDArray[np.uint8])
 Embeddings = NewType("Embeddings", NDArray[np.float32])
 """float32 `(N, D)`, rows of unit length."""
 
+Rows = NewType("Rows", NDArray[np.float32])
+"""float32 `(N, D)`: what an encoder's projection gives, before it is brought to unit length."""
+
 Scores = NewType("Scores", NDArray[np.float32])
 """float32 `(N, L)` in 0..1: one row a view, one column a label."""
 
@@ -76,6 +79,37 @@ class View:
     pixels: NDArray[np.uint8]
     box: Box
     time: float = 0.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the upright picture, and at which second, a view was cut."""
+
+    box: Box
+    time: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One source as one encoder saw it: the places of its V views, and `rows` float32 `(V, D)`.
+
+    `size` is the (width, height) of the upright picture; None where only embeddings are at hand.
+    """
+
+    places: tuple[Place, ...]
+    rows: Rows
+    size: tuple[int, int] | None = None
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """The rows at unit length."""
+        return unit(self.rows)
+
+
+def unit(rows: Rows) -> Embeddings:
+    """Rows at unit length; one of zeros stays so."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return Embeddings(rows / np.where(lengths > 0, lengths, 1))
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class EncoderCard(BaseModel):
     dim: int
     """Size of an embedding."""
     activation: str | None = None
+    reads_text: bool = True
+    """Whether it embeds texts too; a picture classifier does not."""
     parameters: dict[str, float] = {}
     """Millions of parameters: image and text tower."""
     gflops: float | None = None

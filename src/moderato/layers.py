@@ -1,0 +1,179 @@
+"""What a trained head is made of: a few kinds of layer, as numbers.
+
+A head's file is read into a `Network` (`heads/`), which runs here in plain numpy; a runtime that writes graphs emits the
+same layers in its own form (`encoders/onnx.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderato.types import Scores
+
+Rows = NDArray[np.float32]
+"""float32 `(N, D)`."""
+
+Output = Literal["sigmoid", "softmax", "raw"]
+"""What makes scores of the last layer's numbers; `raw` ones are only cut to 0..1."""
+
+_ROUGHLY_ONE = 1e-3
+"""How far from 1 the length of a unit row may be: float16 storage moves it by some 2e-4."""
+
+
+class Layer(Protocol):
+    """Rows `(N, D)` → rows `(N, D')`; never writes to its argument."""
+
+    def __call__(self, rows: Rows) -> Rows: ...
+
+    @property
+    def arrays(self) -> Sequence[NDArray[np.generic]]:
+        """The numbers it is made of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """`rows @ weight.T + bias`: weight float32 `(D', D)`, bias float32 `(D',)`."""
+
+    weight: Rows
+    bias: Rows
+
+    def __call__(self, rows: Rows) -> Rows:
+        result: Rows = rows @ self.weight.T
+        result += self.bias
+        return result
+
+    @property
+    def arrays(self) -> Sequence[NDArray[np.generic]]:
+        """See `Layer`."""
+        return (self.weight, self.bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """`rows * scale + shift`, column by column: a normalisation or a batch norm at rest. Both float32 `(D,)`."""
+
+    scale: Rows
+    shift: Rows
+
+    def __call__(self, rows: Rows) -> Rows:
+        result: Rows = rows * self.scale
+        result += self.shift
+        return result
+
+    @property
+    def arrays(self) -> Sequence[NDArray[np.generic]]:
+        """See `Layer`."""
+        return (self.scale, self.shift)
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """C columns, each sent through a piecewise linear curve of K knots, constant beyond its ends.
+
+    `columns` int64 `(C,)`; `x`, ascending along each row, and `y`: float32 `(C, K)`. All other columns pass unchanged.
+    """
+
+    columns: NDArray[np.int64]
+    x: Rows
+    y: Rows
+
+    def __call__(self, rows: Rows) -> Rows:
+        result: Rows = rows.copy()
+        for column, x, y in zip(self.columns, self.x, self.y, strict=True):
+            result[:, column] = np.interp(rows[:, column], x, y)
+        return result
+
+    @property
+    def arrays(self) -> Sequence[NDArray[np.generic]]:
+        """See `Layer`."""
+        return (self.columns, self.x, self.y)
+
+
+@dataclass(frozen=True)
+class Relu:
+    """`max(rows, 0)`."""
+
+    def __call__(self, rows: Rows) -> Rows:
+        result: Rows = np.maximum(rows, 0)
+        return result
+
+    @property
+    def arrays(self) -> Sequence[NDArray[np.generic]]:
+        """See `Layer`."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers one after another, then `output`. `unit`: whether it was trained on rows of unit length."""
+
+    layers: tuple[Layer, ...]
+    output: Output
+    unit: bool = True
+
+    def __call__(self, rows: NDArray[np.floating]) -> Scores:
+        """Scores `(N, L)` in 0..1 for rows `(N, D)` of any float type.
+
+        A network trained on unit rows gets them so: longer or shorter rows are brought to unit length first. Those that
+        already have it up to rounding stay to the bit what they are.
+        """
+        found: Rows = np.asarray(rows, np.float32)
+        if self.unit:
+            found = _to_unit(found)
+        for layer in self.layers:
+            found = layer(found)
+        return Scores(_OUTPUTS[self.output](found))
+
+    @property
+    def dim(self) -> int:
+        """D, the size of the embeddings it reads."""
+        return next(layer.weight.shape[1] for layer in self.layers if isinstance(layer, Linear))
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over everything that decides its scores."""
+        digest = sha256(f"{self.output} {self.unit}".encode())
+        for layer in self.layers:
+            digest.update(f"{type(layer).__name__}{[array.shape for array in layer.arrays]}".encode())
+            for array in layer.arrays:
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+
+def sigmoid(logits: Rows) -> Rows:
+    """`1 / (1 + exp(-x))`, in a form that never overflows."""
+    score: Rows = np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * logits))
+    return score
+
+
+def softmax(logits: Rows) -> Rows:
+    """Shares `(N, L)` that sum to 1 along each row."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    share: Rows = shifted / shifted.sum(axis=1, keepdims=True)
+    return share
+
+
+def _cut(rows: Rows) -> Rows:
+    cut: Rows = np.clip(rows, 0, 1)
+    return cut
+
+
+_OUTPUTS = {"sigmoid": sigmoid, "softmax": softmax, "raw": _cut}
+
+
+def _to_unit(rows: Rows) -> Rows:
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
+    wrong = np.abs(lengths - 1) > _ROUGHLY_ONE
+    if not wrong.any():
+        return rows
+    unit: Rows = np.where(wrong & (lengths > 0), rows / np.where(lengths > 0, lengths, 1), rows)
+    return unit
