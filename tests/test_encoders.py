@@ -42,7 +42,7 @@ from moderato.assemble import Workshop
 from moderato.encoders import Encoder, PromptCache, onnx, open_encoder
 from moderato.encoders._texts import Texts
 from moderato.encoders._tokenize import Tokenize
-from moderato.encoders._towers import TwoTowers, VisionTower
+from moderato.encoders._towers import Towers, VisionTower
 from moderato.errors import WeightsError
 from moderato.settings import read_settings
 from moderato.types import Views, ViewSpec
@@ -151,6 +151,25 @@ def test_embeddings_are_float32_rows_of_unit_length(shape: Shape, folder: Path) 
         assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
 
 
+def test_rows_are_embeddings_before_they_are_brought_to_unit_length(shape: Shape, folder: Path) -> None:
+    encoder = open_encoder(folder)
+    rows, embeddings = encoder.project(Views(views(shape.side))), encoder.encode(Views(views(shape.side)))
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    assert rows.dtype == np.float32
+    assert np.abs(lengths - 1).min() > 0.1
+    assert delta(rows / lengths, embeddings) <= 1e-6
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, 1e25])
+def test_rows_without_a_length_are_refused(number: float, tmp_path: Path) -> None:
+    """1e25 is a number, its square is none: at unit length such a row would be all zeros and score like nothing."""
+    tensors = weights(QUICK)
+    tensors["visual.proj"] = np.full_like(tensors["visual.proj"], number)
+    encoder = open_encoder(write_open_clip(tmp_path, QUICK, tensors), identity="damaged")
+    with pytest.raises(WeightsError, match="embeddings that are no numbers"):
+        encoder.encode(PICTURES)
+
+
 def test_patches_are_rows_of_unit_length_in_a_grid(shape: Shape, folder: Path) -> None:
     grid = shape.side // shape.patch
     patches = open_encoder(folder).encode_patches(Views(views(shape.side, 3)))
@@ -221,7 +240,7 @@ def test_an_identity_is_remembered_until_the_folder_changes(
     folder, memory = copied(quick, tmp_path / "copy"), tmp_path / "identities.json"
     first = open_encoder(folder, identities=memory).identity
     with monkeypatch.context() as patch:
-        patch.setattr(TwoTowers, "digest", lambda towers: pytest.fail("all tensors were read again"))
+        patch.setattr(Towers, "digest", lambda towers: pytest.fail("all tensors were read again"))
         assert open_encoder(folder, identities=memory).identity == first
     edit_json(config_file(folder), activation_turned)
     corrected = open_encoder(folder, identities=memory).identity
@@ -252,6 +271,18 @@ def test_a_declared_identity_and_temperature_win(quick: Path) -> None:
     assert (encoder.name, encoder.identity, encoder.temperature) == ("mine", "lab/one", 7.0)
     assert open_encoder(quick).name == quick.name
     assert open_encoder(quick).temperature == open_encoder(quick).logit_scale
+
+
+@pytest.mark.parametrize(
+    ("ends", "pooled"), [(2, "highest"), ([2, 639], "highest"), (639, (639,)), ([639, 7], (639, 7)), (None, (49407,))]
+)
+def test_texts_are_pooled_at_any_of_the_ids_that_the_config_names(ends: object, pooled: object, tmp_path: Path) -> None:
+    folder = write_hugging_face(tmp_path, QUICK)
+    edit_json(folder / "config.json", lambda config: config["text_config"].update(eos_token_id=ends))
+    tower = open_encoder(folder).towers.text
+    assert tower.pooled == pooled
+    ids = np.array([[638, 5, 5, 639, 0], [638, 639, 7, 639, 0]])
+    assert tower.pool(ids).tolist() == ([3, 1] if pooled != (49407,) else [0, 0])
 
 
 @pytest.mark.parametrize(("key", "value", "view"), [
@@ -548,6 +579,10 @@ NATIVE_MISTAKES: dict[str, tuple[Spoil, list[str]]] = {
     "another size of view": (config(*VISION, image_size=64), ["positional_embedding", "[17, 64]", "[65, 64]"]),
     "too many layers": (config(*VISION, layers=3), ["no tensor 'visual.transformer.resblocks.2."]),
     "a timm trunk": (config(*VISION, timm_model_name="vit_tiny"), ["vision_cfg.timm_model_name", "cannot run"]),
+    "layer scale": (config(*VISION, ls_init_value=0.1), ["vision_cfg.ls_init_value asks for layer scale"]),
+    "norms of queries": (config(*TEXT, qk_norm=True), ["text_cfg.qk_norm asks for norms of queries and keys"]),
+    "a text tower of another kind": (config(*TEXT, text_arch="modern"), ["text_arch should be 'clip', found 'modern'"]),
+    "no norm before the blocks": (config(*VISION, no_ln_pre=True), ["vision_cfg.no_ln_pre", "cannot run"]),
     "attentional pooling": (config(*VISION, attentional_pool=True), ["vision_cfg.attentional_pool", "cannot run"]),
     "average pooling": (config(*VISION, pool_type="avg"), ["vision_cfg.pool_type should be 'tok', found 'avg'"]),
     "a foreign text tower": (config(*TEXT, hf_model_name="roberta-base"), ["text_cfg.hf_model_name", "cannot run"]),
@@ -581,6 +616,19 @@ OTHER_MISTAKES: dict[str, tuple[Spoil, list[str]]] = {
         ["preprocessor_config.json", "size should be the 32 pixels", "48"],
     ),
     "a processor that is not JSON": (content("preprocessor_config.json", b"no"), ["preprocessor_config.json", "JSON"]),
+    "a processor that does not cut squares": (
+        content("preprocessor_config.json", b'{"size": {"shortest_edge": 32}, "do_center_crop": false}'),
+        ["preprocessor_config.json", "do_center_crop should be true"],
+    ),
+    "a processor that cuts other squares": (
+        content("preprocessor_config.json", b'{"crop_size": {"height": 24, "width": 24}}'),
+        ["preprocessor_config.json", "crop_size should be the 32 pixels"],
+    ),
+    "a processor that does not rescale": (
+        content("preprocessor_config.json", b'{"do_rescale": false}'),
+        ["preprocessor_config.json", "do_rescale, rescale_factor should be true, 1/255"],
+    ),
+    "an end that is no number": (config("text_config", eos_token_id=[]), ["text_config.eos_token_id", "whole number"]),
     "a processor with another filter": (
         content("preprocessor_config.json", b'{"resample": 1}'),
         ["preprocessor_config.json", "resample is '1'"],

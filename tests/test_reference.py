@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -40,13 +41,24 @@ from models import (
 )
 from moderato.assemble import Workshop
 from moderato.cards import encoder_card
-from moderato.encoders import open_encoder
+from moderato.encoders import onnx, open_encoder
 from moderato.encoders._tokenize import Tokenize
+from moderato.layers import softmax
 from moderato.media import Limits, prepare
 from moderato.media.view import cut
 from moderato.settings import read_settings
-from moderato.types import Fit, Frame, View, Views, ViewSpec
+from moderato.types import Fit, Frame, View, Views, ViewSpec, unit
 from pictures import encoded, photo
+from vits import (
+    SIGLIP_LAYOUTS,
+    SIGLIPS,
+    VIT_LAYOUTS,
+    VITS,
+    Siglip,
+    Vit,
+    write_hf_siglip,
+    write_hf_vit,
+)
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -127,7 +139,11 @@ def said(shape: Shape, folder: Path) -> dict[str, Array]:
 
 
 def test_golden_files_hold_what_transformers_says(shape: Shape, said: dict[str, Array]) -> None:
-    file = golden(shape)
+    held(golden(shape), said)
+
+
+def held(file: Path, said: dict[str, Array]) -> None:
+    """A golden file that holds what was said; written where there is none."""
     if not file.is_file():
         np.savez_compressed(file, **said)
     with np.load(file) as stored:
@@ -178,6 +194,234 @@ def test_patches_are_the_projected_tokens_of_transformers(shape: Shape, folder: 
     assert delta(found.swapaxes(1, 2), expected) > 100 * EMBEDDINGS
 
 
+class SiglipReference:
+    """transformers' SigLIP in a folder, and what it says of views and texts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model = transformers.SiglipModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+        self.model.eval()
+        self.processor = transformers.SiglipImageProcessorPil.from_pretrained(folder)
+        self.tokenizer = transformers.PreTrainedTokenizerFast(
+            tokenizer_file=str(folder / "tokenizer.json"), pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
+        )
+
+    def tokens(self, texts: list[str]) -> object:
+        context = self.model.config.text_config.max_position_embeddings
+        clean = [re.sub(r"\s+", " ", re.sub(r"[!-/:-@\[-`{-~]", "", text.replace("_", " "))) for text in texts]
+        rows = self.tokenizer(
+            [text.lower().strip() for text in clean],
+            padding="max_length",
+            truncation=True,
+            max_length=context,
+            return_tensors="pt",
+        )
+        return rows["input_ids"]
+
+    @torch.inference_mode()
+    def says(self, pictures: list[Image.Image], texts: list[str]) -> dict[str, Array]:
+        pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
+        answer = self.model(input_ids=self.tokens(texts), pixel_values=pixels)
+        shares = (self.model.logit_scale.exp() * answer.image_embeds @ answer.text_embeds.T).softmax(dim=1)
+        found = {"image": answer.image_embeds, "text": answer.text_embeds, "probabilities": shares}
+        return {name: tensor.numpy() for name, tensor in found.items()}
+
+    @torch.inference_mode()
+    def patches(self, pictures: list[Image.Image]) -> Array:
+        """Each patch as the pooling head sees it when it is alone."""
+        vision = self.model.vision_model
+        pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
+        tokens = vision(pixel_values=pixels).last_hidden_state
+        rows = vision.head(tokens.reshape(-1, 1, tokens.shape[-1]))
+        grid = round(tokens.shape[1] ** 0.5)
+        return (rows / rows.norm(dim=-1, keepdim=True)).reshape(len(pictures), grid, grid, -1).numpy()
+
+
+class VitReference:
+    """transformers' ViT classifier in a folder: its rows, not of unit length, and its probabilities."""
+
+    def __init__(self, folder: Path) -> None:
+        kind = transformers.ViTForImageClassification
+        self.model = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+        self.processor = transformers.ViTImageProcessorPil.from_pretrained(folder)
+
+    @torch.inference_mode()
+    def says(self, pictures: list[Image.Image]) -> dict[str, Array]:
+        pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
+        tokens = self.model.vit(pixel_values=pixels).last_hidden_state
+        probabilities = self.model.classifier(tokens[:, 0]).softmax(dim=1)
+        return {"rows": tokens[:, 0].numpy(), "patches": tokens[:, 1:].numpy(), "probabilities": probabilities.numpy()}
+
+
+@pytest.fixture(scope="module", params=SIGLIPS)
+def siglip(request: pytest.FixtureRequest) -> Siglip:
+    return SIGLIPS[request.param]
+
+
+@pytest.fixture(scope="module")
+def siglip_said(siglip: Siglip, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Array]:
+    folder = write_hf_siglip(tmp_path_factory.mktemp(siglip.name), siglip)
+    return SiglipReference(folder).says(images(views(siglip.side)), TEXTS)
+
+
+@pytest.fixture(scope="module", params=VITS)
+def vit(request: pytest.FixtureRequest) -> Vit:
+    return VITS[request.param]
+
+
+@pytest.fixture(scope="module")
+def vit_said(vit: Vit, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Array]:
+    return VitReference(write_hf_vit(tmp_path_factory.mktemp(vit.name), vit)).says(images(views(vit.side)))
+
+
+def test_golden_files_hold_what_transformers_says_of_siglips(siglip: Siglip, siglip_said: dict[str, Array]) -> None:
+    held(golden(siglip), siglip_said)
+
+
+def test_golden_files_hold_what_transformers_says_of_vits(vit: Vit, vit_said: dict[str, Array]) -> None:
+    held(golden(vit), {name: vit_said[name] for name in ("rows", "probabilities")})
+
+
+@pytest.mark.parametrize("layout", SIGLIP_LAYOUTS)
+def test_siglips_embed_as_in_transformers(
+    siglip: Siglip, siglip_said: dict[str, Array], layout: str, tmp_path: Path
+) -> None:
+    encoder = open_encoder(SIGLIP_LAYOUTS[layout](tmp_path / layout, siglip))
+    image, text = encoder.encode(Views(views(siglip.side))), encoder.texts.encode(TEXTS)
+    shares = softmax(encoder.logit_scale * image @ text.T)
+    say(relative_image=far(image, siglip_said["image"]), relative_text=far(text, siglip_said["text"]),
+        probabilities=delta(shares, siglip_said["probabilities"]))  # fmt: skip
+    assert delta(image, siglip_said["image"]) <= EMBEDDINGS
+    assert delta(text, siglip_said["text"]) <= EMBEDDINGS
+    assert far(image, siglip_said["image"]) <= SPREAD
+    assert far(text, siglip_said["text"]) <= SPREAD
+    assert delta(shares, siglip_said["probabilities"]) <= PROBABILITIES
+
+
+def test_patches_of_a_siglip_are_pooled_each_alone(siglip: Siglip, tmp_path: Path) -> None:
+    folder = write_hf_siglip(tmp_path, siglip)
+    pixels = views(siglip.side, 3)
+    expected = SiglipReference(folder).patches(images(pixels))
+    found = open_encoder(folder).encode_patches(Views(pixels))
+    say(patches=delta(found, expected))
+    assert found.shape == expected.shape
+    assert delta(found, expected) <= EMBEDDINGS
+    assert delta(found.swapaxes(1, 2), expected) > 100 * EMBEDDINGS
+
+
+def changed(*way: str, **values: object) -> Callable[[Path], None]:
+    """Writes values into a table of a folder's config.json."""
+
+    def change(config: dict) -> None:
+        for key in way:
+            config = config[key]
+        config.update(values)
+
+    return lambda folder: edit_json(folder / "config.json", change)
+
+
+def padded_otherwise(folder: Path) -> None:
+    edit_json(folder / "tokenizer_config.json", lambda config: config.update(pad_token="<unk>"))
+
+
+SIGLIP_MISTAKES: dict[str, tuple[Callable[[Path], None], bool, bool]] = {
+    "another activation": (changed("vision_config", hidden_act="quick_gelu"), True, False),
+    "another activation of texts": (changed("text_config", hidden_act="quick_gelu"), False, True),
+    "epsilon ten times as large": (changed("vision_config", layer_norm_eps=1e-5), True, False),
+    "epsilon ten times as large for texts": (changed("text_config", layer_norm_eps=1e-5), False, True),
+    "twice as many heads": (changed("vision_config", num_attention_heads=32), True, False),
+    "another padding": (padded_otherwise, False, True),
+}
+"""What is spoilt in a folder, and whether pictures and texts must show it."""
+
+
+@pytest.mark.parametrize("mistake", SIGLIP_MISTAKES)
+def test_a_mistake_shows_in_the_comparison_of_siglips(mistake: str, tmp_path: Path) -> None:
+    shape = SIGLIPS["siglip-faint"]
+    said = SiglipReference(write_hf_siglip(tmp_path, shape)).says(images(views(shape.side)), TEXTS)
+    spoil, pictures, texts = SIGLIP_MISTAKES[mistake]
+    spoil(tmp_path)
+    encoder = open_encoder(tmp_path)
+    image, text = encoder.encode(Views(views(shape.side))), encoder.texts.encode(TEXTS)
+    say(relative_image=far(image, said["image"]), relative_text=far(text, said["text"]))
+    assert (far(image, said["image"]) > 50 * SPREAD) == pictures
+    assert (far(text, said["text"]) > 50 * SPREAD) == texts
+
+
+def test_a_causal_siglip_shows(siglip: Siglip, siglip_said: dict[str, Array], tmp_path: Path) -> None:
+    tower = open_encoder(write_hf_siglip(tmp_path, siglip)).towers.text
+    ids = Tokenize(tmp_path, siglip.context, siglip.vocabulary, filled=True, canonical=True)(TEXTS)
+    assert far(onnx.open_text(tower, 1)(ids), siglip_said["text"]) <= SPREAD
+    assert far(onnx.open_text(replace(tower, causal=True), 1)(ids), siglip_said["text"]) > 50 * SPREAD
+
+
+@pytest.mark.parametrize("layout", VIT_LAYOUTS)
+def test_vits_score_as_in_transformers(vit: Vit, vit_said: dict[str, Array], layout: str, tmp_path: Path) -> None:
+    encoder = open_encoder(VIT_LAYOUTS[layout](tmp_path / layout, vit))
+    rows = encoder.project(Views(views(vit.side)))
+    scores = encoder.classifier.network(rows)
+    say(rows=delta(rows, vit_said["rows"]), relative=far(rows, vit_said["rows"]),
+        probabilities=delta(scores, vit_said["probabilities"]))  # fmt: skip
+    assert far(rows, vit_said["rows"]) <= SPREAD
+    assert delta(scores, vit_said["probabilities"]) <= PROBABILITIES
+    assert far(vit_said["patches"].mean(axis=1), vit_said["rows"]) > 50 * SPREAD  # as if it were pooled by the mean
+    patches = encoder.encode_patches(Views(views(vit.side))).reshape(vit_said["patches"].shape)
+    assert delta(patches, unit(vit_said["patches"])) <= EMBEDDINGS
+
+
+@pytest.mark.parametrize("change", [{"hidden_act": "quick_gelu"}, {"layer_norm_eps": 1e-5}, {"num_attention_heads": 3}])
+def test_a_mistake_shows_in_the_comparison_of_vits(change: dict[str, object], tmp_path: Path) -> None:
+    shape = VITS["vit-faint"]
+    said = VitReference(write_hf_vit(tmp_path, shape)).says(images(views(shape.side)))
+    changed(**change)(tmp_path)
+    rows = open_encoder(tmp_path).project(Views(views(shape.side)))
+    say(relative=far(rows, said["rows"]))
+    assert far(rows, said["rows"]) > 50 * SPREAD
+
+
+def test_a_vit_without_biases_of_queries_keys_and_values(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96,
+                                    image_size=32, patch_size=8, qkv_bias=False, initializer_range=0.3)  # fmt: skip
+    model = transformers.ViTModel(config)
+    model.save_pretrained(tmp_path)
+    with torch.inference_mode():
+        pixels = (torch.tensor(views(32)).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
+        expected = model.eval()(pixel_values=pixels).last_hidden_state[:, 0].numpy()
+    encoder = open_encoder(tmp_path)
+    assert encoder.classifier is None
+    assert far(encoder.project(Views(views(32))), expected) <= SPREAD
+
+
+@pytest.mark.parametrize("kind", ["SiglipImageProcessorPil", "ViTImageProcessorPil"])
+def test_views_of_siglips_and_vits_are_those_of_their_processors(kind: str) -> None:
+    processor = getattr(transformers, kind)(do_normalize=False, do_rescale=False)
+    spec = ViewSpec(224, "squash", "bilinear" if kind.startswith("ViT") else "bicubic")
+    for size in SIZES:
+        picture = photo(*size, seed=3)
+        (view,) = prepare(encoded(picture), [spec], Limits()).views[spec]
+        expected = processor(images=picture, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+        assert np.abs(expected.astype(float) - view.pixels).mean() <= 1
+
+
+def test_keys_that_a_siglip_leaves_out_mean_the_classs_defaults(tmp_path: Path) -> None:
+    """As in Google's own config.json: hardly more than the vocabulary."""
+    shape = Siglip("defaults", side=224, patch=16, width=48, layers=12, hidden=3072, text_width=24, text_layers=12,
+                   text_heads=12, text_hidden=3072, context=64)  # fmt: skip
+    folder = write_hf_siglip(tmp_path, shape)
+    config = {
+        "model_type": "siglip",
+        "vision_config": {"hidden_size": 48},
+        "text_config": {"hidden_size": 24, "vocab_size": 640, "projection_size": 48},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "preprocessor_config.json").write_text("{}")
+    said = SiglipReference(folder).says(images(views(224, 4)), TEXTS)
+    encoder = open_encoder(folder)
+    assert encoder.view == ViewSpec(224, "squash")
+    assert far(encoder.encode(Views(views(224, 4))), said["image"]) <= SPREAD
+    assert far(encoder.texts.encode(TEXTS), said["text"]) <= SPREAD
+
+
 STRINGS = [
     *TEXTS,
     "",
@@ -215,6 +459,13 @@ def same_ids(tokenizers: tuple[Tokenize, Callable[..., dict[str, list[int]]]], t
 @pytest.mark.parametrize("text", STRINGS)
 def test_token_ids_are_those_of_transformers(tokenizers: tuple[Tokenize, Callable], text: str) -> None:
     assert same_ids(tokenizers, text)
+
+
+@pytest.mark.parametrize("text", STRINGS)
+def test_token_ids_of_siglips_are_those_of_transformers(text: str, tmp_path: Path) -> None:
+    reference = SiglipReference(write_hf_siglip(tmp_path, SIGLIPS["siglip"]))
+    found = Tokenize(tmp_path, 16, 640, filled=True, canonical=True)([text])
+    assert found.tolist() == reference.tokens([text]).tolist()
 
 
 @settings(max_examples=300, deadline=None)

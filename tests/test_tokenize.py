@@ -14,6 +14,7 @@ from tokenizers import models as tokenizer_models
 from models import END, START, VOCABULARY, edit_json, write_tokenizer
 from moderato.encoders._tokenize import Tokenize
 from moderato.errors import WeightsError
+from vits import write_siglip_tokenizer
 
 CONTEXT = 16
 FIRST, LAST = VOCABULARY - 2, VOCABULARY - 1
@@ -121,6 +122,62 @@ def test_whole_words_may_all_be_unknown(tmp_path: Path) -> None:
     assert tokenize.knows_nothing_of("")
 
 
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("siglip")
+    write_siglip_tokenizer(folder, VOCABULARY)
+    return folder
+
+
+def filled(folder: Path, canonical: bool = True) -> Tokenize:
+    return Tokenize(folder, CONTEXT, VOCABULARY, filled=True, canonical=canonical)
+
+
+def test_siglips_texts_end_and_are_filled_up(siglip: Path) -> None:
+    ids = filled(siglip)(["a photo of a cat", "", "cat " * 40])
+    end, filling = 1, 0
+    assert ids.shape == (3, CONTEXT)
+    assert ids[0].tolist().index(end) == 8  # five words, and a space before all but the second a, which has its own
+    assert set(ids[0, 9:]) == {filling}
+    assert ids[1].tolist() == [end] + [filling] * (CONTEXT - 1)
+    assert (ids[2, -1], ids[2, 0]) == (end, ids[0, 7])
+    assert (ids[2, :-1] > 3).all()
+
+
+@pytest.mark.parametrize("text", ["A Cat, in a café!", "a_cat in (a) café.", " a cat\t\nin a   'café' "])
+def test_siglips_texts_lose_case_and_punctuation(siglip: Path, text: str) -> None:
+    assert np.array_equal(filled(siglip)([text]), filled(siglip)(["a cat in a café"]))
+    assert not np.array_equal(filled(siglip, canonical=False)([text]), filled(siglip)(["a cat in a café"]))
+
+
+@pytest.mark.parametrize(("stated", "filling"), [("<unk>", 3), ({"content": "<eos>", "lstrip": False}, 1), (None, 0)])
+def test_the_filling_is_what_the_tokenizers_config_says(
+    siglip: Path, stated: object, filling: int, tmp_path: Path
+) -> None:
+    write_siglip_tokenizer(tmp_path, VOCABULARY)
+    edit_json(tmp_path / "tokenizer_config.json", lambda config: config.update(pad_token=stated))
+    assert filled(tmp_path)(["cat"])[0, -1] == filling
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert np.array_equal(filled(tmp_path)(["cat"]), filled(siglip)(["cat"]))
+
+
+@pytest.mark.parametrize("content", [b'{"pad_token": "<nothing>"}', b'{"pad_token": 7}', b'{"pad_token": {}}', b"no"])
+def test_a_filling_that_is_no_token_is_refused(content: bytes, tmp_path: Path) -> None:
+    write_siglip_tokenizer(tmp_path, VOCABULARY)
+    (tmp_path / "tokenizer_config.json").write_bytes(content)
+    with pytest.raises(
+        WeightsError, match=r"tokenizer_config\.json: (pad_token should be a token|not a readable JSON)"
+    ):
+        filled(tmp_path)
+
+
+def test_a_tokenizer_of_another_family_is_refused(siglip: Path, folder: Path) -> None:
+    with pytest.raises(WeightsError, match="a start and an end token around a text; it adds 1 tokens"):
+        Tokenize(siglip, CONTEXT, VOCABULARY)
+    with pytest.raises(WeightsError, match="one end token behind a text; it adds 2 tokens"):
+        filled(folder)
+
+
 def refused(folder: Path, *parts: str) -> None:
     with pytest.raises(WeightsError) as raised:
         Tokenize(folder, CONTEXT, VOCABULARY)
@@ -157,4 +214,4 @@ def test_a_vocabulary_beyond_the_tower_is_refused_with_both_figures(folder: Path
 def test_a_tokenizer_that_frames_nothing_is_refused(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     edit_json(tmp_path / "tokenizer.json", lambda tokenizer: tokenizer.update(post_processor=None))
-    refused(tmp_path, "no start and end token")
+    refused(tmp_path, "a start and an end token around a text", "adds 0 tokens")

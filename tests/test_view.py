@@ -22,10 +22,10 @@ def far(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(float) - b.astype(float)).mean())
 
 
-def whole_then_crop(image: Image.Image, side: int) -> np.ndarray:
-    """What Hugging Face's processor does: resize everything, then cut the centre."""
+def whole_then_crop(image: Image.Image, side: int, edge: int | None = None) -> np.ndarray:
+    """What Hugging Face's processor does: resize everything (its shorter side to `edge`), then cut the centre."""
     short = min(image.size)
-    width, height = (int(side * length / short) for length in image.size)
+    width, height = (int((edge or side) * length / short) for length in image.size)
     left, top = (width - side) // 2, (height - side) // 2
     resized = image.resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(resized.crop((left, top, left + side, top + side)))
@@ -41,6 +41,18 @@ def test_crop_is_the_reference_to_the_bit_and_a_strip_nearly(size: tuple[int, in
     assert view.pixels.shape == (side, side, 3)
     expected = whole_then_crop(image, side)
     assert np.array_equal(view.pixels, expected) if max(size) <= 4 * min(size) else far(view.pixels, expected) <= 0.3
+
+
+@pytest.mark.parametrize(("share", "edge"), [(0.875, 256), (0.9, 248), (0.5, 448)])
+def test_a_share_of_the_shorter_side_is_kept_as_timm_does_it(share: float, edge: int) -> None:
+    image, spec = photo(640, 480), ViewSpec(224, "crop", share=share)
+    (view,) = cut(Frame(image, image.size), spec)
+    assert np.array_equal(view.pixels, whole_then_crop(image, 224, edge))
+    kept = 224 / edge * 480
+    assert view.box == pytest.approx((320 - kept / 2, 240 - kept / 2, 320 + kept / 2, 240 + kept / 2), abs=2)
+    assert str(spec) == f"224 px, crop {share:g}, bicubic"
+    assert reduction((2000, 2 * edge), spec) == 1
+    assert reduction((9000, 4 * edge), spec) == 2
 
 
 def test_crop_names_the_middle() -> None:

@@ -70,6 +70,12 @@ class ViewSpec:
     side: int
     fit: Fit = "crop"
     interpolation: Interpolation = "bicubic"
+    share: float = 1.0
+    """What part of the shorter side `crop` keeps; timm calls it crop_pct."""
+
+    def __str__(self) -> str:
+        kept = f" {self.share:g}" if self.fit == "crop" and self.share != 1 else ""
+        return f"{self.side} px, {self.fit}{kept}, {self.interpolation}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +114,9 @@ class Encoded:
 
 def unit(rows: Rows) -> Embeddings:
     """Rows at unit length; one of zeros stays so."""
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return Embeddings(rows / np.where(lengths > 0, lengths, 1))
+    lengths: NDArray[np.float32] = np.linalg.norm(rows, axis=-1, keepdims=True)
+    lengths[lengths == 0] = 1
+    return Embeddings(rows / lengths)
 
 
 @dataclass(frozen=True)
@@ -125,12 +132,27 @@ class Reason:
 
 
 @dataclass(frozen=True)
+class Fingerprints:
+    """What a verdict rests on: the same of all these give the same verdict.
+
+    `source`: sha256 of its bytes, None when they could not be had. `policy`: sha256 of all it says. By encoder:
+    `views`, how they were cut, and `encoders`, the identity of the embedding space. `heads`: sha256 by head.
+    """
+
+    policy: str
+    source: str | None = None
+    views: dict[str, str] = field(default_factory=dict)
+    encoders: dict[str, str] = field(default_factory=dict)
+    heads: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What a policy decided about one source.
 
     `scores` holds every label of the policy, also those it only describes; it is empty when `unscannable` says why
     the picture could not be scanned. `notes` are sentences that a person should know before trusting the scores.
-    `fingerprints` make the verdict repeatable: of the source, the encoder and the policy.
+    `fingerprints` make the verdict repeatable.
     """
 
     source: str
@@ -140,7 +162,7 @@ class Verdict:
     scores: dict[str, float] = field(default_factory=dict)
     unscannable: str | None = None
     notes: tuple[str, ...] = ()
-    fingerprints: dict[str, str] = field(default_factory=dict)
+    fingerprints: Fingerprints = field(kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as plain values, in the order of the fields, ready for JSON."""

@@ -7,12 +7,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from moderato.encoders._towers import TwoTowers
+from moderato.encoders._towers import Towers
 
 _KEPT = 100
 
 
-def identity(towers: TwoTowers, memory: Path | None) -> str:
+def identity(towers: Towers, memory: Path | None) -> str:
     """`sha256:...` of all that embeds; `memory` is a JSON file of those already known, by the state of their files."""
     state = " ".join([*map(state_of, towers.vision.tensors.files), towers.figures])
     known = _read(memory)

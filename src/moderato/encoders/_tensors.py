@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,19 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
+Part = tuple[int, int]
+"""Which of how many along the first axis, counted from 0: query, key and value are often stored as one."""
+
+
 @dataclass(frozen=True)
 class TensorRef:
-    """Where a canonical tensor lies in a file: its name there, which third of it, whether turned over."""
+    """Where a canonical tensor lies in a file: its name there, which part of it, in what form."""
 
     name: str
-    third: int | None = None
-    """Part 0, 1 or 2 of three along the first axis: query, key and value are often stored as one."""
+    part: Part | None = None
     transposed: bool = False
+    squeezed: bool = False
+    """Without its leading axes of length 1: some files store tokens and positions as a batch of one."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +68,22 @@ class Tensors:
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
     def shape(self, ref: TensorRef) -> tuple[int, ...]:
         """Shape of a tensor as `read` would return it. Raises `WeightsError` when it is missing."""
         shape = self._entry(ref.name).shape
-        if ref.third is not None:
-            if not shape or shape[0] % 3:
+        if ref.part:
+            parts = ref.part[1]
+            if not shape or shape[0] % parts:
                 raise WeightsError(
-                    f"{self.where(ref.name)}: tensor '{ref.name}' should be query, key and value in one, "
-                    f"found the shape {list(shape)}."
+                    f"{self.where(ref.name)}: tensor '{ref.name}' should be {parts} of the same size in one "
+                    f"(query, key and value), found the shape {list(shape)}."
                 )
-            shape = (shape[0] // 3, *shape[1:])
+            shape = (shape[0] // parts, *shape[1:])
+        if ref.squeezed:
+            shape = _squeezed(shape)
         return shape[::-1] if ref.transposed else shape
 
     def read(self, ref: TensorRef) -> NDArray[np.float32]:
@@ -79,8 +91,10 @@ class Tensors:
         entry = self._entry(ref.name)
         count = int(np.prod(entry.shape, dtype=np.int64))
         array = np.frombuffer(entry.mapping, _DTYPES[entry.dtype], count, entry.offset).reshape(entry.shape)
-        if ref.third is not None:
-            array = array.reshape(3, -1, *entry.shape[1:])[ref.third]
+        if ref.part:
+            array = array.reshape(ref.part[1], -1, *entry.shape[1:])[ref.part[0]]
+        if ref.squeezed:
+            array = array.reshape(_squeezed(array.shape))
         return np.ascontiguousarray(array.T if ref.transposed else array, dtype=np.float32)
 
     def release(self) -> None:
@@ -98,6 +112,12 @@ class Tensors:
         except KeyError:
             files = ", ".join(str(file) for file in self.files)
             raise WeightsError(f"{files}: there is no tensor '{name}'.") from None
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
 
 
 def _entries(file: Path) -> dict[str, _Entry]:

@@ -21,7 +21,7 @@ from moderato.types import Embeddings
 
 _ROWS = 64  # prompts a call: enough to use the cores, little memory
 
-Rows = TypeVar("Rows", bound=NDArray[np.float32])
+T = TypeVar("T", bound=NDArray[np.float32])
 Run = Callable[[NDArray[np.int64]], Embeddings]
 
 
@@ -94,21 +94,24 @@ class Texts:
 
     @cached_property
     def _tokenize(self) -> Tokenize:
-        return Tokenize(self._folder, self._tower.context, self._tower.vocabulary)
+        tower = self._tower
+        return Tokenize(
+            self._folder, tower.context, tower.vocabulary, filled=not tower.causal, canonical=tower.canonical
+        )
 
     @cached_property
     def _space(self) -> str:
         """What the cache knows this encoder by: other weights or another tokenizer give the same text another row."""
         digest = sha256("".join(map(state_of, self._tower.tensors.files)).encode())
-        for name in ("tokenizer.json", "vocab.json", "merges.txt"):
+        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
             file = self._folder / name
             digest.update(file.read_bytes() if file.is_file() else b"")
         return f"{self._identity}/{digest.hexdigest()[:16]}"
 
 
-def finite(rows: Rows, name: str) -> Rows:
-    """The same rows. Raises `WeightsError` when one is not made of numbers: no threshold is ever met by NaN."""
-    if not np.isfinite(rows).all():
+def finite(rows: T, name: str) -> T:
+    """The same rows `(N, D)`. Raises `WeightsError` when one has no length: no threshold is ever met by NaN."""
+    if not np.isfinite(np.einsum("nd,nd->n", rows, rows)).all():
         raise WeightsError(f"{name}: its weights give embeddings that are no numbers. The files are damaged.")
     return rows
 

@@ -1,26 +1,28 @@
 """What a tower is: the numbers and tensors of one transformer that ends in an embedding.
 
-One vision and one text tower describe all encoders; they differ in the figures below and in how their files name the
-tensors (`_layouts`). Runtimes emit their own form of a tower and know no layout. Canonical tensor names, linear weights
-always `(out, in)`, W the width, H the hidden width, D the embedding's size, P the patch's side:
+One vision and one text tower describe all encoders; they differ in the figures below, in which of the optional parts
+they have, and in how their files name the tensors (`_layouts`). A tower has the parts that its layout names. Runtimes
+emit their own form of a tower and know no layout. Canonical tensor names, linear weights always `(out, in)`, W the
+width, H the hidden width, D the embedding's size, P the patch's side, `?` what not every tower has:
 
 ======================  ==================  ======================================================
-vision                  `patch.weight`      (W, 3, P, P)
-                        `class`             (W,)
-                        `positions`         (1 + grid², W)
-                        `pre_norm`, `post_norm`
+vision                  `patch.weight`      (W, 3, P, P), and `patch.bias` ?
+                        `class` ?           (W,); a tower without it pools by attention
+                        `positions`         (1 + grid², W), or (grid², W) without a class token
+                        `pre_norm` ?        before the blocks
+                        `pool.` ?           `probe`, (W,); `query key value out norm_2 up down` as in a block
 text                    `tokens`            (vocabulary, W)
                         `positions`         (context, W)
+both                    `blocks.{i}.`       `norm_1 query key value out norm_2 up down`, each `.weight` `.bias`
                         `post_norm`
-both                    `projection`        (D, W)
-                        `blocks.{i}.`       `norm_1 query key value out norm_2 up down`, each `.weight` `.bias`
+                        `projection` ?      (D, W), and `projection.bias` ?; without it D is W
 ======================  ==================  ======================================================
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
@@ -28,25 +30,26 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from moderato.encoders._tensors import TensorRef, Tensors
+from moderato.encoders._tensors import Part, TensorRef, Tensors
 from moderato.errors import WeightsError
+from moderato.layers import Linear, Network
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 """gelu: exact (erf); gelu_tanh: its tanh approximation; quick_gelu: x·sigmoid(1.702·x), OpenAI's own CLIP."""
 
+Pooled = tuple[int, ...] | Literal["highest", "last"]
+"""Which token stands for its text: the first that has one of these ids, the one with the highest id, or the last."""
+
 Shape = tuple[int, ...]
+Triple = tuple[float, float, float]
 
 MOST_LAYERS = 1000
 """More than any transformer has; a config that asks for more is broken or hostile."""
 
-OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
-OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-"""What CLIPs subtract and divide by per channel (0..1) unless their config says otherwise: openai/CLIP, clip.py."""
-
 
 @dataclass(frozen=True)
 class Tower:
-    """What vision and text towers share: a stack of pre-norm transformer blocks and a projection."""
+    """What vision and text towers share: a stack of pre-norm transformer blocks, a norm, perhaps a projection."""
 
     width: int
     layers: int
@@ -59,9 +62,20 @@ class Tower:
     """Canonical name → where it lies in the files."""
     tensors: Tensors
 
+    def has(self, name: str) -> bool:
+        """Whether it has an optional tensor, by its canonical name."""
+        return name in self.refs
+
     def shapes(self) -> dict[str, Shape]:
-        """Every tensor this tower needs, by canonical name, with its shape."""
-        shapes: dict[str, Shape] = {"projection": (self.dim, self.width), **_norm("post_norm", self.width)}
+        """Every tensor this tower is made of, by canonical name, with its shape."""
+        return {name: shape for name, shape in self._possible().items() if self.has(name)}
+
+    def _possible(self) -> dict[str, Shape]:
+        shapes: dict[str, Shape] = {
+            "projection.weight": (self.dim, self.width),
+            "projection.bias": (self.dim,),
+            **_norm("post_norm", self.width),
+        }
         for i in range(self.layers):
             shapes |= {f"blocks.{i}.{name}": shape for name, shape in self._block().items()}
         return shapes
@@ -77,6 +91,11 @@ class Tower:
             shapes |= {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
         return shapes
 
+    @property
+    def figures(self) -> tuple[object, ...]:
+        """What no single tensor tells and yet decides what comes out."""
+        return (self.layers, self.heads, self.activation, self.epsilon)
+
     def read(self, name: str) -> NDArray[np.float32]:
         """A tensor by its canonical name."""
         return self.tensors.read(self.refs[name])
@@ -84,7 +103,7 @@ class Tower:
     def check(self) -> None:
         """Raise `WeightsError`, naming file, tensor, expected and found, unless all tensors are there in shape."""
         if self.width % self.heads:
-            raise WeightsError(f"{self._files()}: {self.heads} attention heads do not divide a width of {self.width}.")
+            raise WeightsError(f"{self.files}: {self.heads} attention heads do not divide a width of {self.width}.")
         for name, expected in self.shapes().items():
             ref = self.refs[name]
             found = self.tensors.shape(ref)
@@ -94,89 +113,161 @@ class Tower:
                     f"the config asks for {list(expected)}."
                 )
 
-    def _files(self) -> str:
+    @property
+    def files(self) -> str:
+        """The files it lies in, for error messages."""
         return ", ".join(str(file) for file in self.tensors.files)
 
 
 @dataclass(frozen=True)
 class VisionTower(Tower):
-    """uint8 views → embeddings. A class token, learned positions, a norm before the blocks."""
+    """uint8 views → rows, pooled at a class token, or by the attention of a probe to all patches."""
 
     side: int
     patch: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Triple
+    std: Triple
 
     @property
     def grid(self) -> int:
         """Patches along one side of a view."""
         return self.side // self.patch
 
-    def shapes(self) -> dict[str, Shape]:
-        """See `Tower.shapes`."""
+    @property
+    def figures(self) -> tuple[object, ...]:
+        """See `Tower.figures`."""
+        return (*super().figures, self.mean, self.std)
+
+    def _possible(self) -> dict[str, Shape]:
         return {
-            **super().shapes(),
+            **super()._possible(),
             **_norm("pre_norm", self.width),
             "patch.weight": (self.width, 3, self.patch, self.patch),
+            "patch.bias": (self.width,),
             "class": (self.width,),
-            "positions": (1 + self.grid**2, self.width),
+            "positions": (self.has("class") + self.grid**2, self.width),
+            "pool.probe": (self.width,),
+            **{f"pool.{name}": shape for name, shape in self._block().items()},
         }
 
     def check(self) -> None:
         """See `Tower.check`."""
         if self.side % self.patch:
-            raise WeightsError(f"{self._files()}: patches of {self.patch} do not divide views of {self.side} pixels.")
+            raise WeightsError(f"{self.files}: patches of {self.patch} do not divide views of {self.side} pixels.")
+        if not all(0 < deviation < math.inf for deviation in self.std):
+            raise WeightsError(f"{self.files}: colours should be divided by numbers above 0, not by {self.std}.")
         super().check()
 
 
 @dataclass(frozen=True)
 class TextTower(Tower):
-    """Token ids → embeddings. Causal, pooled at one token, so what follows that token cannot matter."""
+    """Token ids → embeddings, pooled at one token."""
 
     vocabulary: int
     context: int
-    end: int | None
-    """Pool at the first token with this id; None: at the highest id, which in CLIP's vocabulary is the end token."""
+    pooled: Pooled
+    causal: bool = True
+    """Whether a token sees only those before it. Where it sees all, it sees what fills a text up to the context too."""
+    canonical: bool = False
+    """Whether texts lose case and punctuation before they become tokens."""
 
-    def shapes(self) -> dict[str, Shape]:
-        """See `Tower.shapes`."""
+    @property
+    def figures(self) -> tuple[object, ...]:
+        """See `Tower.figures`."""
+        return (*super().figures, self.causal, self.canonical)
+
+    def _possible(self) -> dict[str, Shape]:
         return {
-            **super().shapes(),
+            **super()._possible(),
             "tokens": (self.vocabulary, self.width),
             "positions": (self.context, self.width),
         }
 
     def pool(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Position of the pooled token in each row of `(N, T)` ids: int64 `(N,)`."""
-        wanted = ids if self.end is None else ids == self.end
+        if self.pooled == "last":
+            return np.full(len(ids), ids.shape[1] - 1, dtype=np.int64)
+        wanted = ids if self.pooled == "highest" else np.isin(ids, self.pooled)
         positions: NDArray[np.int64] = np.argmax(wanted, axis=1).astype(np.int64)
         return positions
 
 
 @dataclass(frozen=True)
-class TwoTowers:
-    """What a layout reads from a folder: both towers and the scale their cosines were trained with."""
+class Classifier:
+    """The dense layer with which a picture classifier ends; it reads the rows of its vision tower as they are."""
+
+    labels: tuple[str, ...]
+    """In the order of the outputs."""
+    weight: TensorRef
+    """(L, D)"""
+    bias: TensorRef
+    """(L,)"""
+    tensors: Tensors
+
+    @property
+    def network(self) -> Network:
+        """Rows `(N, D)` → shares `(N, L)` that sum to 1; read anew each time."""
+        linear = Linear(self.tensors.read(self.weight), self.tensors.read(self.bias))
+        return Network((linear,), "softmax", unit=False)
+
+    def check(self, dim: int) -> None:
+        """Raise `WeightsError` unless there is a weight for every label and each is for embeddings of size `dim`."""
+        for ref, expected in ((self.weight, (len(self.labels), dim)), (self.bias, (len(self.labels),))):
+            found = self.tensors.shape(ref)
+            if found != expected:
+                raise WeightsError(
+                    f"{self.tensors.where(ref.name)}: tensor '{ref.name}' has the shape {list(found)}; the "
+                    f"{len(self.labels)} labels of the config ({', '.join(self.labels)}) ask for {list(expected)}."
+                )
+
+
+@dataclass(frozen=True)
+class Towers:
+    """What a layout reads from a folder. A picture classifier has no text tower, and a classifier instead."""
 
     vision: VisionTower
-    text: TextTower
-    logit_scale: float
+    text: TextTower | None = None
+    logit_scale: float | None = None
     """exp of the stored value: what a softmax over cosines multiplies them by, near 100 in trained CLIPs."""
+    classifier: Classifier | None = None
 
     def check(self) -> None:
         """See `Tower.check`."""
-        self.vision.check()
-        self.text.check()
+        for tower in self._both().values():
+            tower.check()
+        if self.text and self.text.dim != self.vision.dim:
+            raise WeightsError(
+                f"{self.vision.files}: pictures have embeddings of {self.vision.dim} numbers, texts of "
+                f"{self.text.dim}. They should be alike."
+            )
+        if self.classifier:
+            self.classifier.check(self.vision.dim)
+
+    def use_all(self, tensors: Tensors, spare: Sequence[str] = ()) -> None:
+        """Raise `WeightsError` when a tensor is left over: it belongs to a part that these towers do not have.
+
+        `spare`: beginnings of the names of those that embed nothing.
+        """
+        used = {ref.name for tower in self._both().values() for ref in tower.refs.values()} | {"logit_scale"}
+        if self.classifier:
+            used |= {self.classifier.weight.name, self.classifier.bias.name}
+        for name in tensors:
+            if name not in used and not name.startswith(tuple(spare)):
+                raise WeightsError(
+                    f"{tensors.where(name)}: tensor '{name}' belongs to a part that this version does not know. "
+                    f"Without it the embeddings would be wrong."
+                )
 
     @property
     def figures(self) -> str:
-        """What no tensor's shape tells and yet decides what comes out."""
-        used = [(tower.heads, tower.activation, tower.epsilon) for tower in (self.vision, self.text)]
-        return repr((self.logit_scale, self.vision.mean, self.vision.std, used))
+        """See `Tower.figures`."""
+        return repr((self.logit_scale, [tower.figures for tower in self._both().values()]))
 
     def digest(self) -> str:
         """sha256 over all tensors by canonical name, as float32, and all figures that say how they are used.
 
-        The same model in two layouts agrees; one whose config was corrected is another.
+        The same model in two layouts agrees; one whose config was corrected is another. A classifier does not count: it
+        reads embeddings and changes none.
         """
         digest = sha256(self.figures.encode())
         for label, tensor in self._all():
@@ -186,10 +277,12 @@ class TwoTowers:
         return digest.hexdigest()
 
     def _all(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        towers: tuple[tuple[str, Tower], ...] = (("vision", self.vision), ("text", self.text))
-        for side, tower in towers:
+        for side, tower in self._both().items():
             for name in sorted(tower.shapes()):
                 yield f"{side}.{name}", tower.read(name)
+
+    def _both(self) -> dict[str, Tower]:
+        return {"vision": self.vision, **({"text": self.text} if self.text else {})}
 
 
 def logit_scale(tensors: Tensors) -> float:
@@ -201,19 +294,27 @@ def logit_scale(tensors: Tensors) -> float:
     return math.exp(float(values[0]))
 
 
-def block_refs(layers: int, prefix: str, names: Mapping[str, tuple[str, int | None]]) -> dict[str, TensorRef]:
-    """Refs of all blocks, from a layout's name (and third) for each linear or norm; `prefix` holds `{i}`."""
+Names = Mapping[str, str | tuple[str, Part]]
+"""Canonical name of a linear layer or norm → a layout's, with `{kind}` for weight or bias, and which part of it."""
+
+
+def block_refs(layers: int, prefix: str, names: Names) -> dict[str, TensorRef]:
+    """Refs of all blocks; `prefix` is the layout's name for a block, with `{i}` for its number."""
     return {
-        f"blocks.{i}.{part}.{kind}": TensorRef(f"{prefix.format(i=i)}.{name.format(kind=kind)}", third)
+        f"blocks.{i}.{name}": ref
         for i in range(layers)
-        for part, (name, third) in names.items()
-        for kind in ("weight", "bias")
+        for name, ref in part_refs(f"{prefix.format(i=i)}.", names).items()
     }
 
 
-def norm_refs(part: str, name: str) -> dict[str, TensorRef]:
-    """Refs of a layer norm's weight and bias."""
-    return {f"{part}.{kind}": TensorRef(f"{name}.{kind}") for kind in ("weight", "bias")}
+def part_refs(prefix: str, names: Names) -> dict[str, TensorRef]:
+    """Refs of the weight and bias of everything named; `prefix` is what all its names begin with."""
+    refs = {}
+    for canonical, found in names.items():
+        name, part = (found, None) if isinstance(found, str) else found
+        for kind in ("weight", "bias"):
+            refs[f"{canonical}.{kind}"] = TensorRef(prefix + name.format(kind=kind), part)
+    return refs
 
 
 def _norm(name: str, width: int) -> dict[str, Shape]:

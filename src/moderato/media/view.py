@@ -25,7 +25,7 @@ _MAX_SQUARES = 8
 
 def reduction(size: tuple[int, int], spec: ViewSpec) -> int:
     """The fraction (1, 2, 4 or 8) at which a scalable picture of this size may be decoded for this spec."""
-    room = min(size) / (_SPARE * spec.side)
+    room = min(size) / (_SPARE * _edge(spec))
     return max((scale for scale in (2, 4, 8) if scale <= room), default=1)
 
 
@@ -47,13 +47,15 @@ def _view(frame: Frame, spec: ViewSpec, box: Box) -> View:
 
 
 def _centre(frame: Frame, spec: ViewSpec) -> View:
-    """Shortest side to S, then the central S×S, to the pixel as Hugging Face's CLIP processor has it.
+    """Shortest side to S (or a little more, by the spec's `share`), then the central S×S.
+
+    To the pixel as Hugging Face's CLIP processor has it.
 
     Of a strip only that square and the few pixels around it that the filter reads are resized: 1 × 30,000 pixels must
     not become 224 × 6,720,000.
     """
     side, image, short = spec.side, frame.image, min(frame.size)
-    width, height = (int(side * length / short) for length in frame.size)
+    width, height = (int(_edge(spec) * length / short) for length in frame.size)
     left, top = (width - side) // 2, (height - side) // 2
     columns = _window(left, side, width, image.width)
     rows = _window(top, side, height, image.height)
@@ -62,8 +64,13 @@ def _centre(frame: Frame, spec: ViewSpec) -> View:
     resized = image.resize((columns[1] - columns[0], rows[1] - rows[0]), _FILTERS[spec.interpolation], box=box)
     x, y = left - columns[0], top - rows[0]
     pixels = np.asarray(resized.crop((x, y, x + side, y + side)))
-    scale = short / side
+    scale = short / _edge(spec)
     return View(pixels, _rounded((left * scale, top * scale, (left + side) * scale, (top + side) * scale)), frame.time)
+
+
+def _edge(spec: ViewSpec) -> int:
+    """The length to which the shorter side is brought: timm rounds it down (timm/data/transforms_factory.py)."""
+    return math.floor(spec.side / spec.share) if spec.fit == "crop" else spec.side
 
 
 def _window(start: int, length: int, whole: int, original: int) -> tuple[int, int]:

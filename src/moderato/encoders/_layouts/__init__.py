@@ -1,4 +1,4 @@
-"""How model folders name their tensors: one layout a file, each with `CONFIG`, `MARK` and `read(config, tensors)`."""
+"""How model folders name their tensors: one layout a file, each with `CONFIG`, `MARKS` and `read(config, tensors)`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from moderato import plugins
 from moderato.encoders._layouts._config import Config
 from moderato.encoders._tensors import Tensors
-from moderato.encoders._towers import TwoTowers
+from moderato.encoders._towers import Towers
 from moderato.errors import WeightsError
 from moderato.types import ViewSpec
 
@@ -19,7 +19,7 @@ INDEX = "model.safetensors.index.json"
 """Which shard holds which tensor, where transformers wrote several files."""
 
 
-def read(folder: Path) -> tuple[TwoTowers, ViewSpec]:
+def read(folder: Path) -> tuple[Towers, ViewSpec]:
     """The towers in a model folder, checked tensor by tensor, and the view they were trained on.
 
     Raises `WeightsError` when no layout fits, or naming the file and the key or tensor that does not.
@@ -27,11 +27,11 @@ def read(folder: Path) -> tuple[TwoTowers, ViewSpec]:
     layouts = plugins.modules("moderato.encoders._layouts")
     for tensors in _candidates(folder):
         for layout in layouts.values():
-            if layout.MARK in tensors and (folder / layout.CONFIG).is_file():
-                towers: tuple[TwoTowers, ViewSpec] = layout.read(Config.read(folder / layout.CONFIG), tensors)
+            if any(mark in tensors for mark in layout.MARKS) and (folder / layout.CONFIG).is_file():
+                towers: tuple[Towers, ViewSpec] = layout.read(Config.read(folder / layout.CONFIG), tensors)
                 towers[0].check()
                 return towers
-    known = "; ".join(f"{name}: {layout.CONFIG} with tensor {layout.MARK}" for name, layout in layouts.items())
+    known = "; ".join(f"{name}: {layout.CONFIG} with tensor {layout.MARKS[0]}" for name, layout in layouts.items())
     raise WeightsError(f"{folder}: no known architecture. Found: {_listing(folder)}. Known layouts are {known}.")
 
 

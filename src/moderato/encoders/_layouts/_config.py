@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from moderato.encoders._towers import Triple
 from moderato.errors import WeightsError, nearest
 
 T = TypeVar("T")
-Triple = tuple[float, float, float]
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+"""What CLIPs subtract and divide by per channel (0..1) unless their config says otherwise: openai/CLIP, clip.py."""
+HALVES = (0.5, 0.5, 0.5)
+"""What Google's ViTs and SigLIPs subtract and divide by."""
+
+_MOST_LABELS = 2**16
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,26 @@ class Config:
         if isinstance(value, bool) or not 0 < value <= most:
             raise self.error(key, f"a whole number from 1 to {most:,}", value)
         return value
+
+    def integers(self, key: str, *default: int) -> tuple[int, ...]:
+        """A whole number, or several of them."""
+        value = self._get(key, (int, list), [*default])
+        values = value if isinstance(value, list) else [value]
+        if not values or not all(type(number) is int and number >= 0 for number in values):
+            raise self.error(key, "a whole number, or a list of them", value)
+        return tuple(values)
+
+    def labels(self, key: str, default: Mapping[str, str] | None = None) -> tuple[str, ...]:
+        """Words in the order of their numbers: a list, or a table from "0", "1" and so on.
+
+        Some may be alike, as ImageNet's two cranes are; who asks for such a label is told so.
+        """
+        value = self._get(key, (list, dict), default)
+        expected = 'words, as a list or by their numbers from "0" on'
+        words = [value.get(str(i)) for i in range(min(len(value), _MOST_LABELS))] if isinstance(value, dict) else value
+        if not words or len(words) < len(value) or not all(isinstance(word, str) and word for word in words):
+            raise self.error(key, expected, value)
+        return tuple(words)
 
     def number(self, key: str, default: float) -> float:
         """A number above 0."""
@@ -88,6 +117,19 @@ class Config:
         if self.values.get(key, word) != word:
             raise self.error(key, f"'{word}'", self.values[key])
 
+    def required(self, key: str, word: str) -> None:
+        """Raise unless `key` says `word`."""
+        if self.values.get(key) != word:
+            raise self.error(key, f"'{word}'", self.values.get(key))
+
+    def named(self, key: str, pattern: str, meanings: Mapping[str, T]) -> T:
+        """What one part of a name means, SIZE in the pattern; numbers may stand for N."""
+        value = str(self._get(key, str, None))
+        match = re.fullmatch(pattern.replace("SIZE", "([a-z0-9]+)").replace("N", "[0-9]+"), value)
+        if not match or match[1] not in meanings:
+            raise self.error(key, f"{pattern}, SIZE being one of {', '.join(meanings)}", value)
+        return meanings[match[1]]
+
     def error(self, key: str, expected: str, found: object) -> WeightsError:
         """The error for a value that does not fit."""
         return WeightsError(f"{self.file}: {self.at}{key} should be {expected}, found {found!r}.")
@@ -99,6 +141,6 @@ class Config:
         if value is None:
             raise WeightsError(f"{self.file}: {self.at}{key} is missing.")
         if not isinstance(value, kind):
-            name = kind.__name__ if isinstance(kind, type) else "number"
-            raise self.error(key, f"of type {name}", value)
+            kinds = kind if isinstance(kind, tuple) else (kind,)
+            raise self.error(key, f"of type {' or '.join(kind.__name__ for kind in kinds)}", value)
         return value
