@@ -165,6 +165,39 @@ def test_a_url_file_is_fetched_once(hub: Hub, store: Store) -> None:
     assert len(hub.asked) == 1
 
 
+def test_a_url_file_whose_hash_nobody_states_is_recorded_at_first_sight(hub: Hub, store: Store, tmp_path: Path) -> None:
+    origin = replace(url_file(hub), sha256=None)
+    folder = store.path("head", origin)
+    record = json.loads((tmp_path / "data/records/head.json").read_text())
+    assert record["source"] == f"{hub.url}/heads/head.bin"
+    assert record["files"]["head.bin"]["sha256"] == hashlib.sha256(BIG).hexdigest()
+    assert store.path("head", origin) == store.present("head", origin) == folder
+    assert len(hub.asked) == 1
+    flip(folder / "head.bin")
+    with pytest.raises(WeightsError, match=r"has changed: sha256 .*head.json if the change is wanted"):
+        store.path("head", origin)
+    (folder / "head.bin").unlink()
+    url_file(hub, OTHER)
+    with pytest.raises(WeightsError, match=f"{hashlib.sha256(BIG).hexdigest()} expected"):
+        store.path("head", origin)
+    url_file(hub)
+    assert store.path("head", origin) == folder
+
+
+def test_a_url_file_whose_hash_nobody_states_may_be_brought(hub: Hub, store: Store, tmp_path: Path) -> None:
+    origin = replace(url_file(hub, OTHER), sha256=None)
+    folder = store.bring("head", origin, lay(tmp_path / "stick", {"head.bin": BIG}))
+    assert store.path("head", origin) == folder
+    assert hub.asked == []
+
+
+def test_a_record_of_a_url_file_names_its_hash_when_the_card_does(hub: Hub, store: Store, tmp_path: Path) -> None:
+    origin = url_file(hub)
+    store.path("head", origin)
+    record = json.loads((tmp_path / "data/records/head.json").read_text())
+    assert record["source"] == f"{hub.url}/heads/head.bin sha256:{origin.sha256}"
+
+
 def test_threads_and_processes_at_once_fetch_each_file_once(hub: Hub, store: Store, tmp_path: Path) -> None:
     hub.pause = 0.05
     runs = [start(CLIP, tmp_path, HF_ENDPOINT=hub.url) for _ in range(8)]

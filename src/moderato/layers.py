@@ -1,13 +1,14 @@
 """What a trained head is made of: a few kinds of layer, as numbers.
 
-A head's file is read into a `Network` (`heads/`), which runs here in plain numpy; a runtime that writes graphs emits the
-same layers in its own form (`encoders/onnx.py`).
+A head's file is read into a `Network` (`heads/`), which runs here in plain numpy; a runtime that writes graphs
+emits the same layers in its own form (`encoders/onnx.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Literal, Protocol
 
@@ -122,18 +123,36 @@ class Network:
 
         A network trained on unit rows gets them so: longer or shorter rows are brought to unit length first. Those that
         already have it up to rounding stay to the bit what they are.
+
+        A row with a number that is not finite, or too large to be squared in float32, gets NaN: nothing that could pass
+        for a score. NaN is also what numbers become that overflow on the way.
         """
-        found: Rows = np.asarray(rows, np.float32)
-        if self.unit:
-            found = _to_unit(found)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = _widened(rows)
+            lengths = np.sqrt(np.einsum("nd,nd->n", found, found))
+            if self.unit:
+                found = _to_unit(found, lengths)
+            for layer in self._run:
+                found = layer(found)
+            scores = _OUTPUTS[self.output](found)
+        scores[~np.isfinite(lengths)] = np.nan
+        return Scores(scores)
+
+    @cached_property
+    def _run(self) -> Sequence[Layer]:
+        """The layers as they are run: a normalisation melts into the linear layer behind it, which saves a pass."""
+        run: list[Layer] = []
         for layer in self.layers:
-            found = layer(found)
-        return Scores(_OUTPUTS[self.output](found))
+            if isinstance(layer, Linear) and run and isinstance(before := run[-1], Affine):
+                run[-1] = _melted(before, layer)
+            else:
+                run.append(layer)
+        return run
 
     @property
     def dim(self) -> int:
         """D, the size of the embeddings it reads."""
-        return next(layer.weight.shape[1] for layer in self.layers if isinstance(layer, Linear))
+        return int(next(layer.weight.shape[1] for layer in self.layers if isinstance(layer, Linear)))
 
     @property
     def fingerprint(self) -> str:
@@ -170,10 +189,41 @@ def _cut(rows: Rows) -> Rows:
 _OUTPUTS = {"sigmoid": sigmoid, "softmax": softmax, "raw": _cut}
 
 
-def _to_unit(rows: Rows) -> Rows:
-    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
+def _melted(affine: Affine, linear: Linear) -> Linear:
+    """`linear` after `affine`, as one."""
+    weight = linear.weight.astype(np.float64)
+    bias: NDArray[np.float64] = linear.bias + weight @ affine.shift
+    return Linear((weight * affine.scale).astype(np.float32), bias.astype(np.float32))
+
+
+def _to_unit(rows: Rows, lengths: Rows) -> Rows:
     wrong = np.abs(lengths - 1) > _ROUGHLY_ONE
     if not wrong.any():
         return rows
-    unit: Rows = np.where(wrong & (lengths > 0), rows / np.where(lengths > 0, lengths, 1), rows)
+    divisors: Rows = np.where(wrong & (lengths > 0), lengths, np.float32(1))
+    unit: Rows = rows / divisors[:, None]
     return unit
+
+
+def _widened(rows: NDArray[np.floating]) -> Rows:
+    """As float32. NumPy widens float16 number by number; on its bits it takes a fifth of that time, and is as exact."""
+    bits = rows.view(np.int16) if rows.dtype == np.float16 else None
+    if bits is None or _has_special(bits):
+        return np.asarray(rows, np.float32)
+    wide = bits.astype(np.int32)  # the sign fills the upper half
+    np.left_shift(wide, 13, out=wide)  # the mantissa is where float32 has it, and the exponent's lowest bit
+    np.bitwise_and(wide, _SIGN_AND_SIZE, out=wide)
+    floats: Rows = wide.view(np.float32)
+    floats *= np.float32(2.0**112)  # the difference of the exponents' biases, 127 - 15
+    return floats
+
+
+def _has_special(bits: NDArray[np.int16]) -> bool:
+    """Whether float16 numbers, seen as bits, hold an infinity or NaN: those have all bits of the exponent set."""
+    if not bits.size:
+        return False
+    return bool(bits.max() >= _INFINITE or bits.view(np.uint16).max() >= _INFINITE | _SIGN)
+
+
+_INFINITE, _SIGN = 0x7C00, 0x8000
+_SIGN_AND_SIZE = np.int32(0x8FFFFFFF - 2**32)

@@ -1,4 +1,4 @@
-"""Model files, named by a hub repo or by URL and hash → a local folder that holds them, fetched once.
+"""Model files, named by a hub repo or by URL → a local folder that holds them, fetched once.
 
 They are looked for in the user's own folder (`Store.models`), in moderato's (`data/models/NAME`), in the Hugging Face
 cache; only then are they downloaded. What is first seen under a name is recorded in `data/records/NAME.json`, and
@@ -51,15 +51,16 @@ class HubFiles:
 
 @dataclass(frozen=True)
 class UrlFile:
-    """One file at a URL, known by its hash. Raises CardError for what cannot be a URL or a SHA-256."""
+    """One file at a URL. Raises CardError for what cannot be a URL or a SHA-256."""
 
     url: str
-    sha256: str
+    sha256: str | None = None
+    """Its hash; None: the one that is seen first is recorded, and checked ever after."""
 
     def __post_init__(self) -> None:
         if not re.match(r"https?://[^/]", self.url):
             raise CardError(f"'{self.url}' is not a URL (https://HOST/PATH/FILE)")
-        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+        if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise CardError(f"'{self.sha256}' is not a SHA-256 (64 digits, 0-9 and a-f)")
         _check_names([self.file])
 
@@ -148,7 +149,8 @@ class _Model:
             self.needed = ((origin.file,),)
             self.folders = ["", name]
             self.page = public(origin.url)
-            self.blank = _Record(f"{self.page} sha256:{origin.sha256}", files={origin.file: File(origin.sha256)})
+            known = f" sha256:{origin.sha256}" if origin.sha256 else ""
+            self.blank = _Record(self.page + known, files={origin.file: File(origin.sha256)})
         self.wanted = self.names()  # what an error is about
 
     def names(self, folder: Path = Path()) -> str:
@@ -196,7 +198,7 @@ class _Model:
     def seen(self, folder: Path, files: list[str], known: _Record) -> _Record:
         """The record with these files in it. Raises WeightsError when they are not the ones it has."""
         way_out = f"Put the recorded file there, or delete {self.book} if the change is wanted."
-        if isinstance(self.origin, UrlFile):
+        if isinstance(self.origin, UrlFile) and self.origin.sha256:
             way_out = "Its card knows no other."
         for file in self.mentioned(known.files).difference(files):
             raise WeightsError(f"{self.name}: {file} is recorded, but {folder} holds {', '.join(files)}. {way_out}")

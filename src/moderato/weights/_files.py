@@ -18,7 +18,7 @@ class HashError(ValueError):
 class File:
     """What is known of a file."""
 
-    sha256: str | None = None  # None for a small file of a hub that was not seen yet
+    sha256: str | None = None  # None for what was not seen yet, where nobody stated it
     size: int | None = None
     stamp: str = ""  # the path, size and times of the file that had this hash: while they stand, it is not read again
 
