@@ -13,7 +13,7 @@ from moderato.media.load import Base64, Url
 from moderato.moderator import Moderator
 from moderato.policy import policy_of_labels, read_policy
 from moderato.settings import Settings
-from moderato.types import Embeddings, Source, Views
+from moderato.types import Rows, Source, Views
 from pictures import animation, encoded, photo
 
 BAD = Source(b"<html></html>", "bad")
@@ -34,21 +34,24 @@ class Counted:
     def __init__(self, moderator: Moderator, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[int] = []
         encoder = moderator.encoder("tiny")
-        encode = encoder.encode
+        project = encoder.project
 
-        def counted(views: Views) -> Embeddings:
+        def counted(views: Views) -> Rows:
             self.calls.append(len(views))
-            return encode(views)
+            return project(views)
 
-        monkeypatch.setattr(encoder, "encode", counted)
+        monkeypatch.setattr(encoder, "project", counted)
 
 
 def test_load_and_check_are_two_lines() -> None:
     verdict = moderato.load("demo").check(encoded(photo()))
     assert verdict.action in ("allow", "review", "block")
     assert set(verdict.scores) == {"knife", "pistol", "bottle", "cigarette", "skull"}
-    assert set(verdict.fingerprints) == {"source", "encoder", "policy"}
-    assert verdict.fingerprints["encoder"] == "moderato/tiny-1"
+    marks = verdict.fingerprints
+    assert marks.encoders == {"tiny": "moderato/tiny-1"}
+    assert marks.views == {"tiny": "48 px, squash, bicubic"}
+    assert marks.heads == {}
+    assert (len(marks.source or ""), len(marks.policy)) == (64, 64)
 
 
 def test_many_pictures_take_few_encoder_calls(moderator: Moderator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from moderato.errors import PolicyError, RequestError
-from moderato.policy import Policy, decide, policy_of_labels, read_policy, shipped_policies
-from moderato.types import Scores, View
+from moderato.policy import Label, Policy, Seen, decide, policy_of_labels, read_policy, shipped_policies, tally
+from moderato.types import Action, Place, Reason
 
 GOOD = """
 name = "mine"
@@ -30,12 +30,14 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
-def views(count: int) -> list[View]:
-    return [View(np.zeros((1, 1, 3), np.uint8), (i, 0, i + 1, 1), float(i)) for i in range(count)]
-
-
-def scores(*rows: list[float]) -> Scores:
-    return Scores(np.array(rows, dtype=np.float32))
+def decided(policy: Policy, *rows: list[float]) -> tuple[Action, tuple[Reason, ...], dict[str, float]]:
+    """What the policy makes of scores, a row a view; the view's number is its second and its box's left edge."""
+    places = [Place((i, 0, i + 1, 1), float(i)) for i in range(len(rows))]
+    columns = np.array(rows, dtype=np.float32).T
+    seen: dict[str, Seen] = {
+        name: tally(policy, name, column, places) for name, column in zip(policy.labels, columns, strict=True)
+    }
+    return *decide(policy, seen), {name: found.score for name, found in seen.items()}
 
 
 @pytest.mark.parametrize("name", shipped_policies())
@@ -55,6 +57,7 @@ def test_where_nobody_measured_nothing_is_blocked() -> None:
     assert standard.encoder == "openai-b32"
     for label in standard.labels.values():
         assert label.evidence == "unmeasured"
+        assert label.head is None
         assert label.review is not None
         assert label.block is None
 
@@ -93,6 +96,32 @@ def test_prompts_and_anchors_have_their_defaults(tmp_path: Path) -> None:
         ),
         (('name = "mine"', ""), "name is missing"),
         (("[labels.knife]", "[labels.knife"), "not a readable TOML file"),
+        (("review = 0.5", 'head = "x"'), r"labels.knife: a label is scored by its head or by prompts and anchors"),
+        (('anchors = ["a fish"]', 'output = "x"'), r"labels.cat: 'output' says something about a head"),
+        (('anchors = ["a fish"]', 'file = "x.npy"'), r"labels.cat: 'file' says something about a head"),
+        (('anchors = ["a fish"]', 'haed = "x"'), r"labels.cat.haed is not a key here. Did you mean 'head'"),
+        (("review = 0.5", "platt = [0.0, 1.0]"), r"labels.knife: platt is \[slope, shift\] with a slope above 0"),
+        (("review = 0.5", "platt = [1.0]"), r"labels.knife.platt"),
+        (("review = 0.5", 'platt = ["a", 1]'), r"labels.knife.platt"),
+        (("review = 0.5", 'evidence = "none"'), r"labels.knife: evidence says 'measured: by whom, on what'"),
+        (
+            (
+                'anchors = ["a house"]\n\n[labels.knife]',
+                'exclusive = [["knife", "cat"]]\n\n[labels.knife]\nplatt = [1, 0]',
+            ),
+            r"exclusive names 'knife', which has platt",
+        ),
+        (
+            (
+                'anchors = ["a house"]\n\n[labels.knife]',
+                'exclusive = [["knife", "cat"]]\n\n[labels.knife]\nencoder = "b"',
+            ),
+            r"exclusive puts labels of different encoders together: knife, cat",
+        ),
+        (
+            ('["a house"]\n', '["a house"]\nexclusive = [["dog"]]\n\n[labels.dog]\nhead = "x"\n'),
+            r"exclusive names 'dog', which a head scores",
+        ),
     ],
 )
 def test_mistakes_are_named_with_file_key_and_what_would_be_right(
@@ -124,6 +153,57 @@ def test_an_encoder_folder_is_found_beside_the_policy(tmp_path: Path) -> None:
     assert policy.encoder == str(tmp_path / "weights")
 
 
+def test_what_heads_are_named_by_is_found_beside_the_policy_too(tmp_path: Path) -> None:
+    head = "[labels.knife]\nhead = {}\nfile = {}\nencoder = {}\n"
+    text = 'name = "mine"\nencoder = "tiny"\n'
+
+    def read(*values: str) -> Label:
+        return read_policy(written(tmp_path, text + head.format(*map(repr, values)))).labels["knife"]
+
+    bare = read("q16-b32", "prompts.p", "openai-b32")
+    assert (bare.head, bare.file, bare.encoder) == ("q16-b32", str(tmp_path / "prompts.p"), "openai-b32")
+    paths = read("mine.safetensors", "https://somewhere/prompts.p", "./folder")
+    assert (paths.head, paths.file) == (str(tmp_path / "mine.safetensors"), "https://somewhere/prompts.p")
+    assert paths.encoder == str(tmp_path / "folder")
+
+
+def test_every_encoder_a_policy_needs_is_named_once() -> None:
+    policy = Policy.model_validate(
+        {
+            "name": "two",
+            "encoder": "tiny",
+            "anchors": ["a house"],
+            "labels": {
+                "a": {},
+                "b": {"head": "x", "encoder": "other"},
+                "c": {"head": "y", "encoder": "other"},
+                "d": {},
+            },
+        }
+    )
+    assert policy.encoders == ["tiny", "other"]
+    assert [policy.prompts_of(name) for name in "ab"] == [["a"], []]
+    assert policy.anchors_of("b") == []
+
+
+def test_platt_calibrates_before_the_threshold_is_asked(tmp_path: Path) -> None:
+    text = GOOD.replace("review = 0.5", "platt = [0.5, -1]\nreview = 0.5")
+    policy = read_policy(written(tmp_path, text))
+    # sigmoid(0.5 · logit(0.9) - 1) = sigmoid(0.5 · ln 9 - 1) = 3 / (3 + e)
+    action, _, found = decided(policy, [0.9, 0.2])
+    assert found == pytest.approx({"knife": 3 / (3 + np.e), "cat": 0.2})
+    assert action == "review"
+    assert decided(policy, [0.85, 0.2])[0] == "allow"
+    certain = decided(policy, [1.0, 0.0])[2]
+    assert 0.99 < certain["knife"] < 1  # not infinity, not NaN
+
+
+def test_platt_keeps_the_order_so_the_highest_view_stays_the_highest(tmp_path: Path) -> None:
+    text = GOOD.replace("review = 0.5", "platt = [2.0, 0.3]\nreview = 0.5")
+    _, (reason,), _ = decided(read_policy(written(tmp_path, text)), [0.1, 0.2], [0.95, 0.1], [0.3, 0.3])
+    assert reason.time == 1.0
+
+
 def test_equal_policies_have_equal_fingerprints(tmp_path: Path) -> None:
     first = read_policy(written(tmp_path, GOOD))
     assert first.fingerprint == read_policy(written(tmp_path, "# a comment\n" + GOOD)).fingerprint
@@ -136,15 +216,15 @@ def test_equal_policies_have_equal_fingerprints(tmp_path: Path) -> None:
 )
 def test_a_threshold_is_met_from_its_value_on(tmp_path: Path, knife: float, action: str) -> None:
     policy = read_policy(written(tmp_path, GOOD))
-    decided, reasons, found = decide(policy, Scores(np.array([[knife, 0.99]])), views(1))
-    assert decided == action
+    found_action, reasons, found = decided(policy, [knife, 0.99])
+    assert found_action == action
     assert [reason.label for reason in reasons] == ([] if action == "allow" else ["knife"])
     assert found["cat"] == pytest.approx(0.99)
 
 
 def test_the_highest_view_counts_and_the_reason_says_where_and_when(tmp_path: Path) -> None:
     policy = read_policy(written(tmp_path, GOOD))
-    action, (reason,), found = decide(policy, scores([0.1, 0.2], [0.95, 0.1], [0.3, 0.3]), views(3))
+    action, (reason,), found = decided(policy, [0.1, 0.2], [0.95, 0.1], [0.3, 0.3])
     assert (action, reason.time, reason.box, reason.threshold) == ("block", 1.0, (1, 0, 2, 1), 0.9)
     assert found == pytest.approx({"knife": 0.95, "cat": 0.3})
 
@@ -152,7 +232,7 @@ def test_the_highest_view_counts_and_the_reason_says_where_and_when(tmp_path: Pa
 def test_the_hardest_reason_comes_first(tmp_path: Path) -> None:
     text = GOOD.replace('anchors = ["a fish"]', 'anchors = ["a fish"]\nreview = 0.1')
     policy = read_policy(written(tmp_path, text))
-    action, reasons, _ = decide(policy, scores([0.92, 0.99]), views(1))
+    action, reasons, _ = decided(policy, [0.92, 0.99])
     assert action == "block"
     assert [reason.action for reason in reasons] == ["block", "review"]
 
@@ -168,5 +248,5 @@ def test_labels_on_the_spot_are_exclusive_unless_they_have_anchors() -> None:
 
 def test_an_exclusive_group_over_views_still_sums_to_one() -> None:
     policy: Policy = policy_of_labels(["a", "b"], "tiny")
-    _, _, found = decide(policy, scores([0.9, 0.1], [0.2, 0.8]), views(2))
+    _, _, found = decided(policy, [0.9, 0.1], [0.2, 0.8])
     assert sum(found.values()) == pytest.approx(1)

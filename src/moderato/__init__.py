@@ -7,7 +7,7 @@ import moderato
     verdict.action, verdict.reasons
 """
 
-from moderato.assemble import load
+from moderato.assemble import load, load_head
 from moderato.errors import CallerError, ModeratoError, OperatorError, Unscannable
 from moderato.moderator import Moderator
 from moderato.policy import Policy, read_policy
@@ -26,5 +26,6 @@ __all__ = [
     "Unscannable",
     "Verdict",
     "load",
+    "load_head",
     "read_policy",
 ]

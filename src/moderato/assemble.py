@@ -6,15 +6,21 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
-from moderato.cards import EncoderCard, encoder_card, encoder_names
+from moderato import plugins
+from moderato.cards import EncoderCard, HeadCard, encoder_card, encoder_names, head_card, head_names
 from moderato.encoders import WEIGHTS, Encoder, PromptCache, open_encoder
-from moderato.errors import CardError, WeightsError
+from moderato.errors import CardError, PolicyError, WeightsError, nearest
+from moderato.heads import Head
 from moderato.moderator import Moderator
 from moderato.policy import Policy, read_policy, shipped_policies
 from moderato.settings import Settings, read_settings
-from moderato.weights import HubFiles, Store
+from moderato.store.embeddings import EmbeddingCache
+from moderato.tasks import check_space, classifier_of, column_of
+from moderato.weights import HubFiles, Store, UrlFile
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,6 +28,7 @@ DEFAULT_POLICY = "standard"
 
 _CONFIGS = ("open_clip_config.json", "config.json")
 _TOKENIZERS = ("tokenizer.json", "vocab.json")
+_BESIDE = ("preprocessor_config.json", "merges.txt", "tokenizer_config.json")
 
 
 def load(policy: str | Path = DEFAULT_POLICY, encoder: str | None = None) -> Moderator:
@@ -35,6 +42,16 @@ def load(policy: str | Path = DEFAULT_POLICY, encoder: str | None = None) -> Mod
     moderator = Workshop(read_settings()).moderator(policy, encoder)
     moderator.ready(moderator.policy)
     return moderator
+
+
+def load_head(name: str | Path, *, file: str | Path | None = None, mode: str | None = None) -> Head:
+    """A trained head, ready to score embeddings that already exist: `load_head("laion-nsfw-l14").score(embeddings)`.
+
+    `name`: a card's, a `.safetensors` file, or an encoder that classifies. `file`: a path or URL, for heads whose file
+    you bring yourself. `mode`: how a head of LAION's reads its odd columns (`heads/laion.py`).
+    Raises `OperatorError`: a name that is unknown, a file that cannot be had or read.
+    """
+    return Workshop(read_settings()).head(str(name), str(file) if file else None, mode)
 
 
 @dataclass(frozen=True)
@@ -52,18 +69,24 @@ class Workshop:
     def _prompts(self) -> PromptCache:
         return PromptCache(self.settings.data / "prompts.sqlite")
 
-    def moderator(self, policy: str | Path, encoder: str | None = None) -> Moderator:
-        """A moderator whose encoders are opened when they are first needed."""
+    def moderator(self, policy: str | Path | Policy, encoder: str | None = None, *, keep: bool = False) -> Moderator:
+        """A moderator whose encoders are opened when they are first needed.
+
+        `keep`: whether embeddings are kept in the data folder, so that the same pictures are encoded once.
+        """
         settings = self.settings
+        judged_by = policy if isinstance(policy, Policy) else read_policy(policy)
         return Moderator(
-            read_policy(policy),
+            judged_by,
             self.encoder,
+            self.head,
             neutral_anchors,
-            encoder=encoder,
+            encoder=encoder or next(filter(reads_text, judged_by.encoders), None),
             limits=settings.media,
             fetching=settings.fetch,
             threads=settings.threads,
             rows=settings.rows,
+            seen=EmbeddingCache(settings.data / "embeddings.sqlite") if keep else None,
         )
 
     def encoder(self, name: str) -> Encoder:
@@ -80,23 +103,96 @@ class Workshop:
         _agree(card, opened)
         return opened
 
-    def files(self, card: EncoderCard) -> Path:
+    def head(self, name: str, file: str | None = None, mode: str | None = None) -> Head:
+        """The head with a card of this name, the one in this `.safetensors` file, or an encoder's own classifier.
+
+        Raises `CardError` for an unknown name, `WeightsError` when its file cannot be had or read.
+        """
+        if name in head_names():
+            card = head_card(name)
+            kind = plugins.load("moderato.heads", card.kind)
+            extra = {"mode": mode} if mode else {}
+            return cast("Head", kind.read(self._head_file(card, file), card, **extra))
+        if name in encoder_names() or Path(name).is_dir():
+            encoder = self.encoder(name)
+            if encoder.classifier is None:
+                raise CardError(f"'{name}' is an encoder that classifies nothing; a head reads its embeddings.")
+            return classifier_of(encoder)
+        if name.endswith(".safetensors"):
+            return cast("Head", plugins.load("moderato.heads", "dense").read(Path(name)))
+        raise CardError(f"There is no head '{name}'. {nearest(name, head_names())} A file is named by its path.")
+
+    def _head_file(self, card: HeadCard, file: str | None) -> Path:
+        """Where a head's file is; downloads it when it is missing."""
+        if file and "://" not in file:
+            if not Path(file).is_file():
+                raise WeightsError(f"{file}: there is no such file; it should be that of the head '{card.name}'.")
+            return Path(file)
+        if not file and not card.url:
+            raise CardError(
+                f"{card.name}: its file does not come with moderato ({card.licence}). Name yours, a path or a URL: "
+                f"file = ... in the policy's label, --file on the command line."
+            )
+        origin = UrlFile(file) if file else UrlFile(str(card.url), card.sha256)
+        name = f"{card.name}.{sha256(file.encode()).hexdigest()[:8]}" if file else card.name
+        return self.store.path(name, origin) / origin.file
+
+    def files(self, card: EncoderCard | HeadCard) -> Path:
         """The folder with a card's files; downloads what is missing."""
+        if isinstance(card, HeadCard):
+            return self._head_file(card, None).parent
         return card.folder or self.store.path(card.name, hub_files(card))
 
-    def present(self, card: EncoderCard) -> bool:
+    def bring(self, card: EncoderCard | HeadCard, folder: Path) -> None:
+        """Copy a card's files from a folder into the store."""
+        if origin := _origin(card):
+            self.store.bring(card.name, origin, folder)
+
+    def present(self, card: EncoderCard | HeadCard) -> bool:
         """Whether a card's files are on this machine, whole and as recorded; nothing is downloaded."""
+        if isinstance(card, EncoderCard) and card.folder is not None:
+            return True
+        origin = _origin(card)
         try:
-            return card.folder is not None or self.store.present(card.name, hub_files(card)) is not None
+            return origin is not None and self.store.present(card.name, origin) is not None
         except WeightsError as error:
             _LOG.warning("%s", error)
             return False
 
+    def export(self, name: str, file: Path, head: str | None = None) -> list[str]:
+        """Write an encoder, and a head of it, as one ONNX file; what was written, in sentences.
+
+        Raises `CardError` when the head was made for another encoder.
+        """
+        encoder = self.encoder(name)
+        scores = None
+        if head is not None:
+            scores = classifier_of(encoder) if head == name and encoder.classifier else self.head(head)
+            if scores.encoder != encoder.identity:
+                raise CardError(f"'{head}' reads embeddings of {scores.encoder}; '{name}' is {encoder.identity}.")
+        labels = scores.labels if scores else ()
+        facts = {"encoder": encoder.identity, "view": str(encoder.view)}
+        onnx = plugins.load("moderato.encoders", "onnx")
+        onnx.export(encoder.towers.vision, scores.network if scores else None, labels, file, facts)
+        side, dim = encoder.view.side, encoder.dim
+        return [
+            f"{file}: views uint8 (N, {side}, {side}, 3), cut as '{encoder.view}'",
+            f"  → embedding float32 (N, {dim}), unit length",
+            *([f"  → scores float32 (N, {len(labels)}): {', '.join(labels)}"] if scores else []),
+        ]
+
     def policies_here(self, own: Policy) -> dict[str, Policy]:
-        """`own`, and the shipped policies whose encoder's files are on this machine."""
+        """`own`, and the shipped policies whose files are on this machine."""
         shipped = map(read_policy, shipped_policies())
-        here = {policy.name: policy for policy in shipped if self.present(encoder_card(policy.encoder))}
+        here = {policy.name: policy for policy in shipped if self._complete(policy)}
         return {**here, own.name: own}
+
+    def _complete(self, policy: Policy) -> bool:
+        """Whether everything a shipped policy needs is on this machine."""
+        heads = {label.head for label in policy.labels.values() if label.head} - set(policy.encoders)
+        return all(self.present(encoder_card(name)) for name in policy.encoders) and all(
+            self.present(head_card(name)) for name in heads
+        )
 
     def _open(self, folder: Path, name: str, card: EncoderCard | None = None) -> Encoder:
         return open_encoder(
@@ -111,11 +207,42 @@ class Workshop:
         )
 
 
+def _origin(card: EncoderCard | HeadCard) -> HubFiles | UrlFile | None:
+    """Where a card's files come from; None: with moderato, or from the user."""
+    if isinstance(card, HeadCard):
+        return UrlFile(card.url, card.sha256) if card.url else None
+    return hub_files(card) if card.repo else None
+
+
 def hub_files(card: EncoderCard) -> HubFiles:
-    """What is needed of a card's repository: weights in either layout, a config, a tokenizer."""
+    """What is needed of a card's repository: weights in one layout, a config, a tokenizer where it reads texts."""
     assert card.repo, f"{card.name} comes with moderato"
-    optional = (*_CONFIGS, "preprocessor_config.json", "merges.txt")
-    return HubFiles(card.repo, files=(WEIGHTS, _CONFIGS, _TOKENIZERS), optional=optional)
+    needed = (WEIGHTS, _CONFIGS, _TOKENIZERS) if card.reads_text else (WEIGHTS, _CONFIGS)
+    return HubFiles(card.repo, files=needed, optional=(*_CONFIGS, *_BESIDE))
+
+
+def reads_text(encoder: str) -> bool:
+    """Whether an encoder is known to embed texts; a folder is taken to."""
+    return encoder not in encoder_names() or encoder_card(encoder).reads_text
+
+
+def check_policy(policy: Policy) -> None:
+    """Raise what cards alone can tell is wrong with a policy, without a model file.
+
+    `CardError` for a name that is unknown, `PolicyError` for a head of another encoder or without that output.
+    """
+    identities = {name: encoder_card(name).lineage for name in policy.encoders if not Path(name).is_dir()}
+    for name, label in policy.labels.items():
+        encoder = policy.encoder_of(name)
+        if not label.head:
+            if not reads_text(encoder):
+                raise PolicyError(f"{policy.name}: labels.{name} needs a head: '{encoder}' reads no texts.")
+        elif label.head != encoder and not Path(label.head).exists():
+            card = head_card(label.head)
+            column_of(policy, name, card.name, card.labels)
+            if encoder in identities:
+                where = f"{policy.name}: labels.{name}.head"
+                check_space(where, card.name, card.encoder, encoder, identities[encoder])
 
 
 def neutral_anchors(encoder: str) -> Sequence[str]:

@@ -3,7 +3,7 @@
 An example with every key::
 
     name = "example"
-    description = "Knives in drawings."
+    description = "Knives in drawings, and what a trained head says."
     encoder = "tiny"                      # a card's name, or a folder: ./name is one beside this file
     fit = "cover"                         # crop, squash or cover; the encoder's own way where it is left out
     combine = "max"                       # over frames and views: the highest score, or the "mean"
@@ -12,12 +12,24 @@ An example with every key::
     anchors = ["a house", "a tree"]       # harmless look-alikes for labels that name none of their own
     exclusive = [["cat", "dog"]]          # groups of labels of which exactly one is true: they need no anchors
 
-    [labels.knife]
+    [labels.knife]                        # a label described in words
     prompts = ["a knife"]                 # the label's own name where it is left out
     anchors = ["a spoon"]
+    platt = [1.3, -0.4]                   # calibrated: sigmoid(1.3 · logit(score) - 0.4); see `moderato calibrate`
     review = 0.5                          # from this score on; a label without thresholds is only described
     block = 0.9
-    evidence = "unmeasured"               # who measured these thresholds, on what
+    evidence = "unmeasured"               # or "measured: by whom, on what", or "weak: why"
+
+    [labels.nsfw]                         # a label scored by a trained head
+    head = "laion-nsfw-b32"               # a card's name, ./file.safetensors, or the encoder itself when it classifies
+    output = "nsfw"                       # which of its outputs; not needed when there is one, or one of this name
+    encoder = "openai-b32"                # when it is not the policy's; each encoder runs once a view
+    review = 0.5
+
+    [labels.inappropriate]
+    head = "q16-b32"
+    file = "./prompts.p"                  # or a URL: for heads whose file you must bring yourself
+    encoder = "openai-b32"
 
     [labels.cat]
     [labels.dog]
@@ -25,21 +37,30 @@ An example with every key::
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from moderato.errors import PolicyError, RequestError, nearest
-from moderato.types import ACTIONS, Action, Fit, Reason, Scores, View
+from moderato.types import ACTIONS, Action, Fit, Place, Reason
 
 SHIPPED = Path(__file__).parent / "policies"
 
 Threshold = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+
+_EVIDENCE = re.compile(r"(measured|weak): .+|unmeasured", re.DOTALL)
+
+_SURE = 1e-7
+"""How near to 0 or 1 a score is taken to be at most before its logit is asked for; float32 knows no nearer to 1."""
 
 
 class _Table(BaseModel):
@@ -51,15 +72,47 @@ class Label(_Table):
 
     prompts: list[Text] = []
     anchors: list[Text] = []
+    head: Text | None = None
+    output: Text | None = None
+    file: Text | None = None
+    encoder: Text | None = None
+    platt: tuple[float, float] | None = None
+    """Slope a and shift b of `sigmoid(a · logit(score) + b)`: Platt's calibration, fitted on labelled pictures."""
     review: Threshold | None = None
     block: Threshold | None = None
     evidence: str = "unmeasured"
+    """Who measured these thresholds, on what."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pair(cls, values: Any) -> Any:
+        """TOML has no tuples, and a list would not be hashable."""
+        if isinstance(values, dict) and isinstance(pair := values.get("platt"), list):
+            return {**values, "platt": tuple(float(n) if isinstance(n, int) else n for n in pair)}
+        return values
 
     @model_validator(mode="after")
-    def _in_order(self) -> Label:
+    def _consistent(self) -> Label:
         if self.review is not None and self.block is not None and self.review > self.block:
             raise ValueError(f"review ({self.review}) is above block ({self.block}): nothing would be reviewed")
+        if self.head and (self.prompts or self.anchors):
+            raise ValueError("a label is scored by its head or by prompts and anchors, not by both")
+        if not self.head and (self.output or self.file):
+            raise ValueError(f"'{'output' if self.output else 'file'}' says something about a head, but names none")
+        if self.platt and not (self.platt[0] > 0 and np.isfinite(self.platt).all()):
+            raise ValueError("platt is [slope, shift] with a slope above 0: another would turn the label around")
+        if not _EVIDENCE.fullmatch(self.evidence):
+            raise ValueError("evidence says 'measured: by whom, on what', 'weak: why', or 'unmeasured'")
         return self
+
+    def calibrated(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The scores as probabilities: through `platt` where there is one, unchanged otherwise."""
+        if self.platt is None:
+            return scores
+        sure = np.clip(scores.astype(np.float64), _SURE, 1 - _SURE)
+        slope, shift = self.platt
+        probabilities: NDArray[np.float32] = (1 / (1 + np.exp(-slope * np.log(sure / (1 - sure)) - shift))).astype("f4")
+        return probabilities
 
 
 class Policy(_Table):
@@ -89,26 +142,49 @@ class Policy(_Table):
                 raise ValueError(f"exclusive names '{member}', which is no label. {nearest(member, self.labels)}")
             if grouped.count(member) > 1:
                 raise ValueError(f"exclusive names '{member}' twice")
+        for group in self.exclusive:
+            self._check_group(group)
         for name, label in self.labels.items():
-            if name not in grouped and not (label.anchors or self.anchors):
+            if name not in grouped and not (label.head or label.anchors or self.anchors):
                 raise ValueError(
                     f"label '{name}' has nothing to be compared with: give it anchors (harmless look-alikes), "
-                    "give the policy anchors, or put it into an exclusive group"
+                    "give the policy anchors, put it into an exclusive group, or name a head"
                 )
         return self
+
+    def _check_group(self, group: Sequence[str]) -> None:
+        """An exclusive group shares one softmax over prompts in one space."""
+        for name in group:
+            if self.labels[name].head:
+                raise ValueError(f"exclusive names '{name}', which a head scores: only prompts share a softmax")
+            if self.labels[name].platt:
+                raise ValueError(
+                    f"exclusive names '{name}', which has platt: calibrated alone, they would not sum to 1"
+                )
+        if len({self.encoder_of(name) for name in group}) > 1:
+            raise ValueError(f"exclusive puts labels of different encoders together: {', '.join(group)}")
 
     @property
     def fingerprint(self) -> str:
         """sha256 over everything the policy says; equal policies decide equally."""
         return sha256(self.model_dump_json().encode()).hexdigest()
 
+    @property
+    def encoders(self) -> list[str]:
+        """Every encoder the labels need, in their order."""
+        return list(dict.fromkeys(map(self.encoder_of, self.labels)))
+
+    def encoder_of(self, name: str) -> str:
+        """Which encoder reads for a label."""
+        return self.labels[name].encoder or self.encoder
+
     def prompts_of(self, name: str) -> list[str]:
-        """What a label's prompts say, before templates."""
-        return self.labels[name].prompts or [name]
+        """What a label's prompts say, before templates; empty where a head scores it."""
+        return [] if self.labels[name].head else self.labels[name].prompts or [name]
 
     def anchors_of(self, name: str) -> list[str]:
-        """What a label is compared with, before templates; empty in an exclusive group."""
-        if any(name in group for group in self.exclusive):
+        """What a label is compared with, before templates; empty in an exclusive group and with a head."""
+        if self.labels[name].head or any(name in group for group in self.exclusive):
             return []
         return self.labels[name].anchors or self.anchors
 
@@ -137,11 +213,8 @@ def read_policy(name_or_file: str | Path) -> Policy:
         raise PolicyError(f"{file}: there is no such file.") from None
     except (OSError, ValueError) as error:
         raise PolicyError(f"{file}: not a readable TOML file ({error}).") from error
-    encoder = values.get("encoder")
-    if isinstance(encoder, str) and "/" in encoder:  # a bare name is a card's, whatever lies beside the file
-        values["encoder"] = str(file.parent / encoder)
     try:
-        return Policy.model_validate(values)
+        return Policy.model_validate(_beside(file.parent, values))
     except ValidationError as error:
         raise PolicyError("\n".join(f"{file}: {line}" for line in _sentences(error))) from None
 
@@ -173,28 +246,63 @@ def policy_of_labels(
         raise RequestError(" ".join(_sentences(error))) from None
 
 
-def decide(
-    policy: Policy, scores: Scores, views: Sequence[View]
-) -> tuple[Action, tuple[Reason, ...], dict[str, float]]:
-    """The action, its reasons (hardest first), and every label's score, from scores `(V, L)` of V views."""
-    combined = scores.max(axis=0) if policy.combine == "max" else scores.mean(axis=0)
-    best = scores.argmax(axis=0)
-    found = dict(zip(policy.labels, map(float, combined), strict=True))
-    reasons = [
-        reason
-        for column, (name, label) in enumerate(policy.labels.items())
-        if (reason := _reason(name, label, found[name], views[int(best[column])]))
-    ]
+@dataclass(frozen=True)
+class Seen:
+    """A label's score for a whole source, and the place where it was highest."""
+
+    score: float
+    place: Place
+
+
+def tally(policy: Policy, name: str, scores: NDArray[np.float32], places: Sequence[Place]) -> Seen:
+    """One score of a label's scores `(V,)` on V views: calibrated, then the highest or the mean, as the policy says."""
+    calibrated = policy.labels[name].calibrated(scores)
+    score = calibrated.max() if policy.combine == "max" else calibrated.mean()
+    return Seen(float(score), places[int(calibrated.argmax())])
+
+
+def decide(policy: Policy, seen: Mapping[str, Seen]) -> tuple[Action, tuple[Reason, ...]]:
+    """The action, and its reasons, hardest first."""
+    reasons = [reason for name, label in policy.labels.items() if (reason := _reason(name, label, seen[name]))]
     reasons.sort(key=lambda reason: (-ACTIONS.index(reason.action), -reason.score))
-    return (reasons[0].action if reasons else "allow"), tuple(reasons), found
+    return (reasons[0].action if reasons else "allow"), tuple(reasons)
 
 
-def _reason(name: str, label: Label, score: float, view: View) -> Reason | None:
+def _reason(name: str, label: Label, seen: Seen) -> Reason | None:
     thresholds: tuple[tuple[Action, float | None], ...] = (("block", label.block), ("review", label.review))
     for action, threshold in thresholds:
-        if threshold is not None and score >= threshold:
-            return Reason(name, score, threshold, action, view.box, view.time)
+        # Both as float32: a score of 0.9 is stored as 0.8999999762, and meets 0.9.
+        if threshold is not None and np.float32(seen.score) >= np.float32(threshold):
+            return Reason(name, seen.score, threshold, action, seen.place.box, seen.place.time)
     return None
+
+
+def _beside(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The same values, with the paths in them relative to the policy's folder.
+
+    A bare name is a card's, whatever lies beside the file; a path has a slash, or is a head's file.
+    """
+    labels = values.get("labels")
+    if isinstance(labels, dict):
+        values = {**values, "labels": {name: _label_beside(folder, label) for name, label in labels.items()}}
+    return _placed(folder, values, "encoder")
+
+
+def _label_beside(folder: Path, label: Any) -> Any:
+    if not isinstance(label, dict):
+        return label  # the validation says what is wrong with it
+    head = label.get("head")
+    placed = _placed(folder, label, "encoder", "file")
+    return _placed(folder, placed, "head", always=isinstance(head, str) and head.endswith(".safetensors"))
+
+
+def _placed(folder: Path, values: dict[str, Any], *keys: str, always: bool = False) -> dict[str, Any]:
+    def moves(key: str) -> bool:
+        value = values.get(key)
+        is_path = isinstance(value, str) and (always or key == "file" or "/" in value)
+        return is_path and "://" not in str(value)
+
+    return {**values, **{key: str(folder / values[key]) for key in keys if moves(key)}}
 
 
 def _sentences(error: ValidationError) -> list[str]:

@@ -1,69 +1,107 @@
-"""What can be asked about a picture: each task wants views for one encoder and makes an answer of their embeddings."""
+"""What can be asked about a picture: each task names the encoders it needs and makes an answer of what they saw."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moderato.encoders import Encoder
-from moderato.errors import Unscannable
-from moderato.heads.prompts import LabelRows, Prompts, Rows, ensemble
-from moderato.media import Prepared
-from moderato.policy import Policy, decide
-from moderato.types import Embedded, Embeddings, Fit, Source, Verdict, ViewSpec
+from moderato.errors import PolicyError, Unscannable, nearest
+from moderato.heads import Head
+from moderato.heads.prompts import LabelRows, Prompts, ensemble
+from moderato.layers import Rows
+from moderato.policy import Policy, Seen, decide, tally
+from moderato.types import Embedded, Embeddings, Encoded, Fingerprints, Fit, Source, Verdict, ViewSpec
 
 T_co = TypeVar("T_co", covariant=True)
+
+OpenHead = Callable[[str, str | None], Head]
+"""A head by its name or file, and the file that the user brings for it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Need:
+    """An encoder, and the views it is to see."""
+
+    encoder: Encoder
+    spec: ViewSpec
 
 
 class Task(Protocol[T_co]):
     """One question, ready to be answered for any number of sources."""
 
     @property
-    def encoder(self) -> Encoder:
-        """Who makes the embeddings."""
+    def needs(self) -> Mapping[str, Need]:
+        """The encoders it asks, each once, by a name of the task's own."""
 
-    @property
-    def spec(self) -> ViewSpec:
-        """The views it is to see."""
-
-    def finish(self, source: Source, prepared: Prepared, embeddings: Embeddings) -> T_co:
-        """The answer, from the embeddings `(V, D)` of this source's V views."""
+    def finish(self, source: Source, encoded: Mapping[str, Encoded]) -> T_co:
+        """The answer, from what each of the `needs` saw of this source."""
 
     def refuse(self, name: str, reason: Unscannable) -> T_co:
         """The answer when the source cannot be scanned."""
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some of a policy's labels, which one head scores from one encoder's rows: `scores` gives `(V, labels)`."""
+
+    encoder: str
+    labels: tuple[str, ...]
+    scores: Callable[[Encoded], NDArray[np.float32]]
+    head: Prompts | Head
+
+
+@dataclass(frozen=True)
 class Judge:
-    """A policy made ready: its encoder open, its prompts embedded. All that can fail on our side lies behind it."""
+    """A policy made ready: encoders open, prompts embedded, heads read. All that can fail on our side is behind it."""
 
     policy: Policy
-    encoder: Encoder
-    spec: ViewSpec
-    head: Prompts
+    needs: Mapping[str, Need]
+    """By the encoder's name in the policy."""
+    parts: tuple[Part, ...]
     notes: tuple[str, ...]
 
     @classmethod
-    def ready(cls, policy: Policy, encoder: Encoder) -> Judge:
-        """Embed what the policy says. Raises `OperatorError` when the text tower cannot be had."""
-        return cls(policy, encoder, view_of(encoder, policy.fit), _head(policy, encoder), _notes(policy, encoder))
+    def ready(cls, policy: Policy, open_encoder: Callable[[str], Encoder], open_head: OpenHead) -> Judge:
+        """Open what the policy names and embed what it says.
 
-    def finish(self, source: Source, prepared: Prepared, embeddings: Embeddings) -> Verdict:
+        Raises `PolicyError` where they do not fit together, and any `OperatorError` of what cannot be opened.
+        """
+        encoders = {name: open_encoder(name) for name in policy.encoders}
+        needs = {name: Need(encoder, view_of(encoder, policy.fit)) for name, encoder in encoders.items()}
+        parts = [
+            *(_described(policy, name, encoder) for name, encoder in encoders.items()),
+            *_trained(policy, encoders, open_head),
+        ]
+        return cls(policy, needs, tuple(part for part in parts if part.labels), _notes(policy, encoders))
+
+    def finish(self, source: Source, encoded: Mapping[str, Encoded]) -> Verdict:
         """Score, then decide."""
-        action, reasons, scores = decide(self.policy, self.head.score(embeddings), prepared.views[self.spec])
+        seen = self.see(encoded)
+        action, reasons = decide(self.policy, seen)
         return Verdict(
             source=source.name,
             action=action,
             policy=self.policy.name,
             reasons=reasons,
-            scores=scores,
-            notes=(*self.notes, *_size_notes(prepared, self.spec)),
-            fingerprints={"source": source.digest, **self._fingerprints},
+            scores={name: seen[name].score for name in self.policy.labels},
+            notes=(*self.notes, *self._size_notes(encoded)),
+            fingerprints=replace(self._fingerprints, source=source.digest),
         )
+
+    def see(self, encoded: Mapping[str, Encoded]) -> dict[str, Seen]:
+        """Every label's score and place."""
+        seen = {}
+        for part in self.parts:
+            mine = encoded[part.encoder]
+            for name, column in zip(part.labels, part.scores(mine).T, strict=True):
+                seen[name] = tally(self.policy, name, column, mine.places)
+        return seen
 
     def refuse(self, name: str, reason: Unscannable) -> Verdict:
         """Unscannable: the policy says what happens to it."""
@@ -77,20 +115,35 @@ class Judge:
         )
 
     @cached_property
-    def _fingerprints(self) -> dict[str, str]:
-        return {"encoder": self.encoder.identity, "policy": self.policy.fingerprint}
+    def _fingerprints(self) -> Fingerprints:
+        needs = self.needs.values()
+        return Fingerprints(
+            policy=self.policy.fingerprint,
+            views={need.encoder.name: str(need.spec) for need in needs},
+            encoders={need.encoder.name: need.encoder.identity for need in needs},
+            heads={part.head.name: part.head.fingerprint for part in self.parts if isinstance(part.head, Head)},
+        )
+
+    def _size_notes(self, encoded: Mapping[str, Encoded]) -> tuple[str, ...]:
+        side = max(need.spec.side for need in self.needs.values())
+        return _size_notes(next(iter(encoded.values())), side)
 
 
 @dataclass(frozen=True)
 class Embed:
     """The embedding itself is wanted: the mean over views and frames, of unit length."""
 
-    encoder: Encoder
-    spec: ViewSpec
+    need: Need
 
-    def finish(self, source: Source, prepared: Prepared, embeddings: Embeddings) -> Embedded:
+    @property
+    def needs(self) -> Mapping[str, Need]:
+        """One."""
+        return {"": self.need}
+
+    def finish(self, source: Source, encoded: Mapping[str, Encoded]) -> Embedded:
         """One row."""
-        return Embedded(source.name, ensemble(embeddings), notes=_size_notes(prepared, self.spec))
+        mine = encoded[""]
+        return Embedded(source.name, ensemble(mine.embeddings), notes=_size_notes(mine, self.need.spec.side))
 
     def refuse(self, name: str, reason: Unscannable) -> Embedded:
         """No row, and why."""
@@ -102,17 +155,28 @@ def view_of(encoder: Encoder, fit: Fit | None) -> ViewSpec:
     return replace(encoder.view, fit=fit) if fit else encoder.view
 
 
-def _head(policy: Policy, encoder: Encoder) -> Prompts:
-    names = list(policy.labels)
-    phrases = {text for name in names for text in (*policy.prompts_of(name), *policy.anchors_of(name))}
+def _described(policy: Policy, name: str, encoder: Encoder) -> Part:
+    """The labels that prompts describe to one encoder."""
+    labels = tuple(label for label in policy.labels if policy.encoder_of(label) == name and policy.prompts_of(label))
+    head = _prompts(policy, labels, encoder) if labels else Prompts((), (), 1, 1)
+    return Part(name, labels, lambda encoded: head.score(encoded.embeddings), head)
+
+
+def _prompts(policy: Policy, labels: Sequence[str], encoder: Encoder) -> Prompts:
+    if encoder.texts is None or encoder.temperature is None or encoder.logit_scale is None:
+        raise PolicyError(
+            f"{policy.name}: labels.{labels[0]} is described in words, but '{encoder.name}' reads no texts. "
+            "Give the label a head, or another encoder."
+        )
+    phrases = {text for label in labels for text in (*policy.prompts_of(label), *policy.anchors_of(label))}
     rows = _embedded(sorted(phrases), policy.templates, encoder)
 
     def stacked(texts: Sequence[str]) -> Rows:
         return np.stack([rows[text] for text in texts]) if texts else np.empty((0, encoder.dim), np.float32)
 
     return Prompts(
-        labels=tuple(LabelRows(stacked(policy.prompts_of(name)), stacked(policy.anchors_of(name))) for name in names),
-        groups=tuple(tuple(names.index(name) for name in group) for group in policy.exclusive),
+        labels=tuple(LabelRows(stacked(policy.prompts_of(name)), stacked(policy.anchors_of(name))) for name in labels),
+        groups=tuple(tuple(labels.index(name) for name in group) for group in policy.exclusive if group[0] in labels),
         temperature=encoder.temperature,
         logit_scale=encoder.logit_scale,
     )
@@ -120,26 +184,91 @@ def _head(policy: Policy, encoder: Encoder) -> Prompts:
 
 def _embedded(phrases: Sequence[str], templates: Sequence[str], encoder: Encoder) -> dict[str, Rows]:
     """One row for each phrase: its embeddings in all templates, made one."""
+    assert encoder.texts
     texts = [template.replace("{}", phrase) for phrase in phrases for template in templates]
     rows = encoder.texts.encode(texts).reshape(len(phrases), len(templates), encoder.dim)
     return {phrase: ensemble(Embeddings(variants)) for phrase, variants in zip(phrases, rows, strict=True)}
 
 
-def _notes(policy: Policy, encoder: Encoder) -> tuple[str, ...]:
-    """Labels whose every prompt is beyond the encoder's words."""
-    unknown = [
-        name
+def _trained(policy: Policy, encoders: Mapping[str, Encoder], open_head: OpenHead) -> list[Part]:
+    """The labels that trained heads score, each head run once."""
+    asked: dict[tuple[str, str, str | None], list[str]] = {}
+    for name, label in policy.labels.items():
+        if label.head:
+            asked.setdefault((policy.encoder_of(name), label.head, label.file), []).append(name)
+    parts = []
+    for (encoder, named, file), labels in asked.items():
+        head = _head(policy, labels[0], encoders[encoder], named == encoder, partial(open_head, named, file))
+        columns = [column_of(policy, label, head.name, head.labels) for label in labels]
+        parts.append(Part(encoder, tuple(labels), _columns(head, columns), head))
+    return parts
+
+
+def _head(policy: Policy, label: str, encoder: Encoder, is_classifier: bool, opened: Callable[[], Head]) -> Head:
+    """The head a label names. Raises `PolicyError` when it was made for another encoder."""
+    where = f"{policy.name}: labels.{label}.head"
+    if is_classifier:
+        if encoder.classifier is None:
+            raise PolicyError(f"{where} is the encoder '{encoder.name}' itself, but that classifies nothing.")
+        return classifier_of(encoder)
+    head = opened()
+    check_space(where, head.name, head.encoder, encoder.name, encoder.identity)
+    if head.dim != encoder.dim:
+        raise PolicyError(f"{where} reads {head.dim} numbers; an embedding of '{encoder.name}' has {encoder.dim}.")
+    return head
+
+
+def classifier_of(encoder: Encoder) -> Head:
+    """An encoder's own classifier as a head."""
+    assert encoder.classifier
+    return Head(encoder.name, encoder.identity, encoder.classifier.labels, encoder.classifier.network)
+
+
+def check_space(where: str, head: str, reads: str, encoder: str, identity: str) -> None:
+    """Raises `PolicyError` unless the head reads the embeddings of the encoder that is to feed it."""
+    if reads != identity:
+        raise PolicyError(
+            f"{where} is '{head}', which reads embeddings of {reads}; the label's encoder '{encoder}' is {identity}. "
+            "Give the label the encoder that the head was made for."
+        )
+
+
+def column_of(policy: Policy, label: str, head: str, outputs: Sequence[str]) -> int:
+    """Which of a head's outputs a label means: the one it names, the one of its own name, or the only one.
+
+    Raises `PolicyError` listing the outputs.
+    """
+    wanted = policy.labels[label].output
+    if wanted is None:
+        wanted = outputs[0] if len(outputs) == 1 else label
+    matches = [i for i, name in enumerate(outputs) if name.lower() == wanted.lower()]
+    if len(matches) != 1:
+        where = f"{policy.name}: labels.{label}.output"
+        found = "several outputs" if matches else "no output"
+        raise PolicyError(f"{where}: '{head}' has {found} '{wanted}'. {nearest(wanted, outputs)}")
+    return matches[0]
+
+
+def _columns(head: Head, columns: Sequence[int]) -> Callable[[Encoded], NDArray[np.float32]]:
+    return lambda encoded: head.score(encoded.rows)[:, columns]
+
+
+def _notes(policy: Policy, encoders: Mapping[str, Encoder]) -> tuple[str, ...]:
+    """Labels whose every prompt is beyond their encoder's words."""
+    return tuple(
+        f"'{encoder.name}' knows no word of '{name}': its score means nothing."
         for name in policy.labels
-        if all(encoder.texts.knows_nothing_of(prompt) for prompt in policy.prompts_of(name))
-    ]
-    return tuple(f"'{encoder.name}' knows no word of '{name}': its score means nothing." for name in unknown)
+        if (prompts := policy.prompts_of(name))
+        and (encoder := encoders[policy.encoder_of(name)]).texts
+        and all(encoder.texts.knows_nothing_of(prompt) for prompt in prompts)
+    )
 
 
-def _size_notes(prepared: Prepared, spec: ViewSpec) -> tuple[str, ...]:
-    width, height = prepared.size
-    if min(width, height) >= spec.side:
+def _size_notes(encoded: Encoded, side: int) -> tuple[str, ...]:
+    if encoded.size is None or min(encoded.size) >= side:
         return ()
+    width, height = encoded.size
     return (
-        f"The picture is {width} x {height} pixels, smaller than the {spec.side} x {spec.side} that the encoder "
+        f"The picture is {width} x {height} pixels, smaller than the {side} x {side} that the encoder "
         "looks at: it errs more on such pictures.",
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from moderato.cards import EncoderCard, encoder_card, encoder_names
-from moderato.policy import Policy
+from moderato.cards import EncoderCard, HeadCard, encoder_card, encoder_names, head_card, head_names
+from moderato.policy import Label, Policy
 from moderato.server.desk import TheDesk
 
 router = APIRouter(tags=["catalogue"])
@@ -19,6 +19,12 @@ class Encoders(BaseModel):
 
     serving: str
     encoders: list[EncoderCard]
+
+
+class Heads(BaseModel):
+    """All trained heads that have a card."""
+
+    heads: list[HeadCard]
 
 
 class Policies(BaseModel):
@@ -35,16 +41,28 @@ async def encoders(desk: TheDesk) -> Encoders:
     return Encoders(serving=_named(desk.moderator.default_encoder), encoders=cards)
 
 
+@router.get("/v1/heads")
+async def heads() -> Heads:
+    """Trained heads with a card: whose embeddings they read, what they score, evidence, limits."""
+    return Heads(heads=[head_card(name) for name in head_names()])
+
+
 @router.get("/v1/policies")
 async def policies(desk: TheDesk) -> Policies:
     """Policies that a request may name, with every prompt, threshold and what is known about them."""
     return Policies(serving=desk.moderator.policy.name, policies=[_shown(policy) for policy in desk.policies.values()])
 
 
-def _named(encoder: str) -> str:
-    """An encoder's name; of a folder its last part, as the rest of the path is the operator's affair."""
-    return Path(encoder).name
+def _named(path: str) -> str:
+    """A name; of a folder, file or URL its last part, as the rest is the operator's affair."""
+    return Path(path.partition("?")[0]).name
 
 
 def _shown(policy: Policy) -> Policy:
-    return policy.model_copy(update={"encoder": _named(policy.encoder)})
+    labels = {name: label.model_copy(update=_without_paths(label)) for name, label in policy.labels.items()}
+    return policy.model_copy(update={"encoder": _named(policy.encoder), "labels": labels})
+
+
+def _without_paths(label: Label) -> dict[str, str]:
+    named = {"encoder": label.encoder, "head": label.head, "file": label.file}
+    return {key: _named(value) for key, value in named.items() if value}

@@ -1,0 +1,195 @@
+"""Sources in, answers out, in order: threads prepare pictures, encoders see rows of many, each task finishes its own.
+
+Views of all pictures of a run, whatever is asked of them, share the rows that an encoder takes: a picture is prepared
+once for a task and each encoder sees each of its views once. What encoders saw before is not encoded again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from time import perf_counter
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from moderato.encoders import Encoder
+from moderato.errors import DecodeError, Unscannable
+from moderato.media import Limits, prepare
+from moderato.media.fetch import FetchOptions
+from moderato.media.load import Sendable, is_remote, load, name_of
+from moderato.store.embeddings import EmbeddingCache, key_of
+from moderato.tasks import Need, Task
+from moderato.types import Encoded, Place, Rows, Source, View, Views
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_AHEAD = 16  # pictures on their way at a time: most wait for a network or a disk, `threads` of them decode
+
+
+class Times:
+    """Seconds spent in each stage, over all threads: `load`, `prepare`, `encode`, `score`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys(("load", "prepare", "encode", "score"), 0.0)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def spent(self, stage: str) -> Iterator[None]:
+        """Add the time of the block to a stage."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[stage] += perf_counter() - started
+
+
+@dataclass
+class _Prepared:
+    """A source made ready for its task: what encoders are still to see, and what is already known of it."""
+
+    source: Source
+    size: tuple[int, int]
+    views: dict[str, list[View]]
+    """By need; those that are known have none."""
+    known: dict[str, Encoded]
+
+
+@dataclass
+class _Item(Generic[T]):
+    """One source on its way: what it became, or why it could not be scanned."""
+
+    name: str
+    task: Task[T]
+    future: Future[_Prepared]
+
+    @cached_property
+    def views(self) -> dict[str, list[View]]:
+        """Its views by need, none when it is unscannable."""
+        return {} if isinstance(self.future.exception(), Unscannable) else self.future.result().views
+
+    def answer(self, fresh: Mapping[str, Encoded]) -> T:
+        """What the task makes of it."""
+        reason = self.future.exception()
+        if isinstance(reason, Unscannable):
+            return self.task.refuse(self.name, reason)
+        prepared = self.future.result()
+        return self.task.finish(prepared.source, {**prepared.known, **fresh})
+
+
+class Pipeline:
+    """Runs tasks on sources; thread-safe. See `Moderator` for the arguments."""
+
+    def __init__(
+        self, limits: Limits, fetching: FetchOptions, threads: int, rows: int, seen: EmbeddingCache | None
+    ) -> None:
+        self.times = Times()
+        self._limits = limits
+        self._fetching = fetching
+        self._rows = rows
+        self._seen = seen
+        self._cores = threading.Semaphore(threads)
+        self._pools = {remote: ThreadPoolExecutor(_AHEAD, thread_name_prefix="prepare") for remote in (False, True)}
+
+    def run(self, asked: Iterable[tuple[Sendable, Task[T]]]) -> Iterator[T]:
+        """Answers in the order of the questions; those about one encoder share its rows, whatever they ask."""
+        batch: list[_Item[T]] = []
+        waiting = 0
+        for item in self._prepared(asked):
+            batch.append(item)
+            waiting += max(1, *map(len, item.views.values()), 0)  # the unscannable are answered too
+            if waiting >= self._rows:
+                yield from self._answers(batch)
+                batch, waiting = [], 0
+        yield from self._answers(batch)
+
+    def _prepared(self, asked: Iterable[tuple[Sendable, Task[T]]]) -> Iterator[_Item[T]]:
+        """Items in order. Threads prepare ahead, a bounded number of pictures."""
+        ahead: deque[_Item[T]] = deque()
+        try:
+            for source, task in asked:
+                pool = self._pools[is_remote(source)]  # a network that does not answer holds up no upload
+                ahead.append(_Item(name_of(source), task, pool.submit(self._prepare, source, task)))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft()
+            while ahead:
+                yield ahead.popleft()
+        finally:
+            for item in ahead:  # nobody waits for them any more
+                item.future.cancel()
+
+    def _prepare(self, sent: Sendable, task: Task[T]) -> _Prepared:
+        try:
+            with self.times.spent("load"):
+                source = load(sent, self._limits, self._fetching)
+                known = self._known(source, task)
+            missing = {name: need.spec for name, need in task.needs.items() if name not in known}
+            if not missing:
+                return _Prepared(source, next(iter(known.values())).size or (0, 0), {}, known)
+            with self._cores, self.times.spent("prepare"):
+                prepared = prepare(source.data, missing.values(), self._limits)
+            views = {name: prepared.views[spec] for name, spec in missing.items()}
+            return _Prepared(source, prepared.size, views, known)
+        except Unscannable:
+            raise
+        except Exception as error:  # a fault of ours with one picture must not take the others with it
+            _LOG.exception("a picture could not be prepared")
+            raise DecodeError(
+                "fault", f"moderato failed on it ({type(error).__name__}); its log says where."
+            ) from error
+
+    def _known(self, source: Source, task: Task[T]) -> dict[str, Encoded]:
+        """What encoders made of this source before."""
+        if self._seen is None:
+            return {}
+        keys = {name: self._key(source, need) for name, need in task.needs.items()}
+        found = self._seen.get(keys.values())
+        return {name: found[key] for name, key in keys.items() if key in found}
+
+    def _key(self, source: Source, need: Need) -> str:
+        return key_of(source.digest, self._limits, need.spec, need.encoder.identity)
+
+    def _answers(self, batch: Sequence[_Item[T]]) -> Iterator[T]:
+        """Encode all views of a batch, each encoder's together, then let every item take its own rows back."""
+        waiting: dict[int, tuple[Encoder, list[View]]] = {}
+        for item in batch:
+            for name, views in item.views.items():
+                encoder = item.task.needs[name].encoder
+                waiting.setdefault(id(encoder), (encoder, []))[1].extend(views)
+        with self.times.spent("encode"):
+            rows = {key: iter(self._project(*todo)) for key, todo in waiting.items()}
+        fresh = [self._taken(item, rows) for item in batch]
+        if self._seen is not None:
+            self._seen.put(
+                {
+                    self._key(item.future.result().source, item.task.needs[name]): encoded
+                    for item, mine in zip(batch, fresh, strict=True)
+                    for name, encoded in mine.items()
+                }
+            )
+        for item, mine in zip(batch, fresh, strict=True):
+            with self.times.spent("score"):
+                answer = item.answer(mine)
+            yield answer
+
+    def _taken(self, item: _Item[T], rows: Mapping[int, Iterator[np.ndarray]]) -> dict[str, Encoded]:
+        """An item's own rows, by need, from those of its whole batch."""
+        taken = {}
+        for name, views in item.views.items():
+            own = rows[id(item.task.needs[name].encoder)]
+            places = tuple(Place(view.box, view.time) for view in views)
+            taken[name] = Encoded(places, Rows(np.stack([next(own) for _ in views])), item.future.result().size)
+        return taken
+
+    def _project(self, encoder: Encoder, views: Sequence[View]) -> list[np.ndarray]:
+        chunks = [views[i : i + self._rows] for i in range(0, len(views), self._rows)]
+        return [row for chunk in chunks for row in encoder.project(Views(np.stack([v.pixels for v in chunk])))]

@@ -1,0 +1,1 @@
+"""What is kept on disk, so that nothing is computed twice."""
