@@ -15,70 +15,28 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import httpx
 import numpy as np
 import pytest
 
+from commands import Ended, Run
 from moderato.cards import encoder_card
-from moderato.cli import main
 from moderato.cli._listen import listening
 from moderato.types import ACTIONS
 from pictures import encoded, photo
 from servers import BROKEN, PNG, web
 
-COMMANDS = ["check", "classify", "demo", "embed", "models", "policies", "serve"]
+COMMANDS = [
+    *("calibrate", "check", "classify", "demo", "embed", "evaluate", "explain", "models", "policies", "score", "serve"),
+]
 DIM = encoder_card("tiny").dim
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "moderato")
-
-
-@dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """The JSON objects on standard output."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-    @property
-    def complaint(self) -> str:
-        """The error message of wrong usage, on one line."""
-        assert self.code == 2, self
-        assert "Traceback" not in self.err
-        assert self.out == ""
-        return " ".join(self.err.split())
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """`moderato` with these arguments, in this process and on a wide terminal."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-
-    def called(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["moderato", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capfd.readouterr()
-        return Ended(code, out, err)
-
-    return called
 
 
 @pytest.fixture
@@ -286,13 +244,13 @@ def test_a_verdict_in_json_has_every_field(run: Run, here: Path) -> None:
     assert reason["score"] == line["scores"]["knife"]
     assert (reason["label"], reason["action"], reason["threshold"]) == ("knife", "block", 0)
     assert "smaller than" in line["notes"][0]
-    assert set(line["fingerprints"]) == {"source", "encoder", "policy"}
+    assert set(line["fingerprints"]) == {"source", "views", "encoders", "heads", "policy"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--policy", "demmo"], "no policy 'demmo'. Did you mean 'demo'? Known: demo, standard, thesis."),
+        (["--policy", "demmo"], "no policy 'demmo'. Did you mean 'demo'? Known: demo, laion, nsfw, standard, thesis."),
         (["--policy", "none.toml"], "none.toml: there is no such file."),
         (["--policy", "a.png"], "named by its .toml file"),
         (["--policy", "key.toml"], "labels.knife.revew is not a key here. Did you mean 'review'?"),

@@ -7,15 +7,16 @@ import sys
 import threading
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 import typer
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from moderato.cli._listen import listening, serve_on
 from moderato.cli._output import print_table, verdict_table
-from moderato.types import Reason, Verdict
+from moderato.types import Verdict
 
 _POLICY = "demo"
 _SAMPLES = Path(str(files("moderato") / "samples"))
@@ -40,7 +41,7 @@ def _show(url: str) -> None:
     if answer.status_code != httpx.codes.OK:
         console.print(f"The samples were refused: {answer.json()['detail']}", markup=False)
         return
-    verdicts = [_verdict(result) for result in answer.json()["results"]]
+    verdicts = TypeAdapter(list[Verdict]).validate_python(answer.json()["results"])
     console.print(f"\n{len(verdicts)} drawings from {_SAMPLES}, judged by the policy '{_POLICY}':\n", highlight=False)
     print_table(verdict_table(verdicts))
     console.print(
@@ -50,10 +51,6 @@ def _show(url: str) -> None:
         console.print(f"[dim]# {what}[/]")
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print("\nThe built-in encoder is a toy for drawings. Ctrl-C stops the service.\n", highlight=False)
-
-
-def _verdict(result: dict[str, Any]) -> Verdict:
-    return Verdict(**{**result, "reasons": tuple(Reason(**reason) for reason in result["reasons"])})
 
 
 def _lines(url: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""List, show and pull encoders' files."""
+"""List, show, pull and export encoders and heads."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from moderato.assemble import Workshop, hub_files
-from moderato.cards import EncoderCard, encoder_card, encoder_names
+from moderato.assemble import Workshop
+from moderato.cards import EncoderCard, Figure, HeadCard, encoder_card, encoder_names, head_card, head_names
 from moderato.cli._options import Json
 from moderato.cli._output import print_json, print_table
+from moderato.errors import CardError, RequestError, nearest
 from moderato.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True)
@@ -23,35 +24,42 @@ Name = Annotated[str, typer.Argument(metavar="NAME")]
 
 @app.command("list")
 def list_models(json: Json = False) -> None:
-    """All encoders with a card, and which of them are on this machine."""
+    """All encoders and heads with a card, and which of them are on this machine."""
     workshop = Workshop(read_settings())
-    cards = [encoder_card(name) for name in encoder_names()]
-    here = [workshop.present(card) for card in cards]
+    encoders, heads = map(encoder_card, encoder_names()), map(head_card, head_names())
     if json:
-        for card, present in zip(cards, here, strict=True):
-            print_json({**card.model_dump(), "here": present})
+        for kind, cards in (("encoder", encoders), ("head", heads)):
+            for card in cards:
+                print_json({"card": kind, **card.model_dump(), "here": workshop.present(card)})
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("encoder", "here", "view", "work", "what it is"):
-        table.add_column(title, overflow="fold")
-    for card, present in zip(cards, here, strict=True):
-        work = f"{card.gflops:g} GFLOP" if card.gflops else ""
-        table.add_row(card.name, "yes" if present else "", f"{card.side} px", work, card.description)
+    table = _titled("encoder", "here", "view", "work", "what it is")
+    for encoder in encoders:
+        here = workshop.present(encoder)
+        work = f"{encoder.gflops:g} GFLOP" if encoder.gflops else ""
+        table.add_row(encoder.name, "yes" if here else "", f"{encoder.side} px", work, encoder.description)
+    print_table(table)
+    Console().print()
+    table = _titled("head", "here", "reads", "scores", "what it is")
+    for head in heads:
+        here = workshop.present(head)
+        table.add_row(head.name, "yes" if here else "", head.encoder, ", ".join(head.labels), head.description)
     print_table(table)
 
 
 @app.command()
 def show(name: Name, json: Json = False) -> None:
-    """The facts on an encoder's card, and its limits."""
-    card = encoder_card(name)
+    """The facts on an encoder's or a head's card, and its limits."""
+    card = _card(name)
     if json:
         print_json(card.model_dump())
         return
     console = Console()
     console.print(f"[bold]{card.name}[/]: {escape(card.description)}\n", highlight=False)
     facts = Table("", Column("", overflow="fold"), box=None, show_header=False, pad_edge=False)
-    for fact, value in _facts(card).items():
-        facts.add_row(f"[dim]{fact}[/]", escape(value))
+    known = _encoder_facts(card) if isinstance(card, EncoderCard) else _head_facts(card)
+    for fact, value in (known | _figures(card.figures)).items():
+        if value:
+            facts.add_row(f"[dim]{escape(fact)}[/]", escape(value))
     print_table(facts)
     console.print(f"\n[bold]Limits.[/] {escape(card.limits)}", highlight=False)
 
@@ -63,30 +71,73 @@ def pull(
         Path | None, typer.Option("--from", metavar="DIR", help="Take the files from this folder, not from the hub.")
     ] = None,
 ) -> None:
-    """Bring encoders' files to this machine, and record what they are."""
+    """Bring encoders' and heads' files to this machine, and record what they are."""
     workshop = Workshop(read_settings())
-    for card in [encoder_card(name) for name in names]:
-        if source and card.folder is None:
-            workshop.store.bring(card.name, hub_files(card), source)
+    for card in [_card(name) for name in names]:
+        if source:
+            workshop.bring(card, source)
         typer.echo(f"{card.name}: {workshop.files(card)}")
 
 
 @app.command()
 def path(name: Name) -> None:
-    """The folder of an encoder's files; downloads what is missing."""
-    typer.echo(Workshop(read_settings()).files(encoder_card(name)))
+    """Where an encoder's or a head's files are; downloads what is missing."""
+    typer.echo(Workshop(read_settings()).files(_card(name)))
 
 
-def _facts(card: EncoderCard) -> dict[str, str]:
-    parameters = ", ".join(f"{tower} {millions:g} M" for tower, millions in card.parameters.items())
-    facts = {
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="NAME|DIR", help="An encoder's card, or a model folder.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx")],
+    head: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="Scores too: a head for this encoder, or its own name.")
+    ] = None,
+) -> None:
+    """Write one ONNX file that runs anywhere: uint8 views in, embeddings and scores out."""
+    if file.suffix != ".onnx":
+        raise RequestError(f"{file}: the file is written as .onnx; name it so.")
+    written = Workshop(read_settings()).export(name, file, head)
+    for line in written:
+        typer.echo(line)
+
+
+def _card(name: str) -> EncoderCard | HeadCard:
+    if name in head_names():
+        return head_card(name)
+    if name in encoder_names():
+        return encoder_card(name)
+    raise CardError(f"There is no encoder or head '{name}'. {nearest(name, [*encoder_names(), *head_names()])}")
+
+
+def _titled(*titles: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def _encoder_facts(card: EncoderCard) -> dict[str, str]:
+    return {
         "identity": card.lineage,
         "files": f"huggingface.co/{card.repo}" if card.repo else "come with moderato",
         "licence": card.licence,
         "view": f"{card.side} x {card.side} pixels",
         "embedding": f"{card.dim} numbers",
-        "parameters": parameters,
+        "texts": "" if card.reads_text else "none: it reads pictures only",
+        "parameters": ", ".join(f"{tower} {millions:g} M" for tower, millions in card.parameters.items()),
         "work a view": f"{card.gflops:g} GFLOP" if card.gflops else "",
     }
-    figures = {figure.measures: f"{figure.value:g} ({figure.source})" for figure in card.figures}
-    return {fact: value for fact, value in (facts | figures).items() if value}
+
+
+def _head_facts(card: HeadCard) -> dict[str, str]:
+    return {
+        "reads embeddings of": card.encoder,
+        "scores": ", ".join(card.labels),
+        "file": card.url or "yours: name a path or a URL",
+        "licence": card.licence,
+        "evidence": card.evidence,
+    }
+
+
+def _figures(figures: list[Figure]) -> dict[str, str]:
+    return {figure.measures: f"{figure.value:g} ({figure.source})" for figure in figures}
