@@ -98,12 +98,12 @@ def spoilt(file: Path, how: str) -> None:
         file.write_bytes(file.read_bytes()[:5000])
     elif how == "another table":
         with sqlite3.connect(file) as database:
-            database.execute("CREATE TABLE prompts (something TEXT)")
+            database.execute("CREATE TABLE kept (something TEXT)")
         database.close()
     elif how == "read-only":
         PromptCache(file).put("space", rows(range(500, 501)))
         with sqlite3.connect(file) as database:
-            database.execute("CREATE TRIGGER no BEFORE INSERT ON prompts BEGIN SELECT RAISE(ABORT, 'read-only'); END")
+            database.execute("CREATE TRIGGER no BEFORE INSERT ON kept BEGIN SELECT RAISE(ABORT, 'read-only'); END")
         database.close()
 
 
@@ -138,7 +138,7 @@ def test_a_folder_that_may_not_be_written_is_given_up(tmp_path: Path, caplog: py
 def test_a_damaged_row_is_not_given(file: Path, blob: bytes | None) -> None:
     PromptCache(file).put("space", rows(range(2)))
     with sqlite3.connect(file) as database:
-        database.execute("UPDATE prompts SET row = ? WHERE text = 'text 0'", (blob,))
+        database.execute("UPDATE kept SET value = ? WHERE key LIKE '%text 0%'", (blob,))
     database.close()
     assert 0 not in known(PromptCache(file), range(2))
 

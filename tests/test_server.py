@@ -22,7 +22,7 @@ import pytest
 
 import moderato
 from moderato.moderator import Moderator
-from moderato.policy import shipped_policies
+from moderato.policy import read_policy, shipped_policies
 from moderato.settings import ServeOptions
 from moderato.types import ACTIONS, Source
 from pictures import encoded, photo
@@ -435,6 +435,9 @@ def test_the_catalogue_says_what_serves_and_what_else_there_is(client: httpx.Cli
     cards = {card["name"]: card for card in encoders["encoders"]}
     assert {"tiny", "openai-b32", "datacomp-l14"} <= set(cards)
     assert all(card["licence"] and card["limits"] for card in cards.values())
+    heads = {head["name"]: head for head in client.get("/v1/heads").json()["heads"]}
+    assert heads["laion-nsfw-b32"]["encoder"] == cards["openai-b32"]["lineage"]
+    assert all(head["licence"] and head["limits"] and head["evidence"] for head in heads.values())
     policies = client.get("/v1/policies").json()
     assert policies["serving"] == "demo"
     assert [policy["name"] for policy in policies["policies"]] == ["demo"]
@@ -452,6 +455,7 @@ def test_openapi_documents_every_route_and_both_kinds_of_body(client: httpx.Clie
         "/v1/classify": ["post"],
         "/v1/embed": ["post"],
         "/v1/encoders": ["get"],
+        "/v1/heads": ["get"],
         "/v1/policies": ["get"],
     }
     assert all(route["description"] for methods in paths.values() for route in methods.values())
@@ -533,3 +537,18 @@ def test_a_service_whose_encoder_fails_lives_and_is_never_ready(
         wait_until(lambda: "not ready" in caplog.text)
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 503
+
+
+def test_no_path_of_the_operators_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'name = "mine"\nencoder = "./clip"\nanchors = ["a"]\n[labels.dog]\nhead = "./secret/mine.safetensors"\n'
+        '[labels.inappropriate]\nhead = "q16-b32"\nfile = "https://me:word@host/prompts.p?token=1"\nencoder = "./far"\n'
+    )
+    ours = service(tmp_path / "data")
+    ours.policies["mine"] = read_policy(tmp_path / "mine.toml")
+    with listening(ours) as client:
+        shown = client.get("/v1/policies")
+    assert str(tmp_path) not in shown.text
+    assert not any(secret in shown.text for secret in ("word", "token", "secret"))
+    labels = {policy["name"]: policy for policy in shown.json()["policies"]}["mine"]["labels"]
+    assert (labels["dog"]["head"], labels["inappropriate"]["file"]) == ("mine.safetensors", "prompts.p")

@@ -32,7 +32,7 @@ class FileCache:
 
         def select(database: sqlite3.Connection) -> dict[str, bytes]:
             found = {key: database.execute("SELECT value FROM kept WHERE key = ?", (key,)).fetchone() for key in keys}
-            return {key: bytes(row[0]) for key, row in found.items() if row}
+            return {key: row[0] for key, row in found.items() if row and isinstance(row[0], bytes)}
 
         return self._on_file(select, {})
 
@@ -55,7 +55,7 @@ class FileCache:
             with closing(sqlite3.connect(self._file, timeout=10)) as database, database:
                 database.execute(_SCHEMA)
                 return work(database)
-        except (OSError, sqlite3.Error, TypeError) as error:  # the last: a value that is damaged
-            _LOG.warning("%s are not kept: %s (%s)", self._what, self._file, error)
+        except (OSError, sqlite3.Error) as error:
+            _LOG.warning("%s are not kept on disk: %s (%s)", self._what, self._file, error)
             self._file = None
             return otherwise

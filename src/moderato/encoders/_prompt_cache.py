@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import sqlite3
+import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-_LOG = logging.getLogger(__name__)
-_SCHEMA = "CREATE TABLE IF NOT EXISTS prompts (space TEXT, text TEXT, row BLOB, PRIMARY KEY (space, text))"
+from moderato.caches import FileCache
 
 Row = NDArray[np.float32]
-T = TypeVar("T")
+
+_FLOAT = 4  # bytes
 
 
 class PromptCache:
@@ -29,9 +26,8 @@ class PromptCache:
     """
 
     def __init__(self, file: Path | None, in_memory: int = 10_000, on_disk: int = 50_000) -> None:
-        self._file = file
+        self._kept = FileCache(file, on_disk, "prompt embeddings")
         self._in_memory = in_memory
-        self._on_disk = on_disk
         self._rows: OrderedDict[tuple[str, str], Row] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -49,14 +45,7 @@ class PromptCache:
     def put(self, space: str, rows: dict[str, Row]) -> None:
         """Keep new rows."""
         self._remember(space, rows)
-        items = [(space, text, row.astype("<f4").tobytes()) for text, row in rows.items()]
-
-        def insert(database: sqlite3.Connection) -> None:
-            database.executemany("INSERT OR REPLACE INTO prompts VALUES (?, ?, ?)", items)
-            oldest = "DELETE FROM prompts WHERE rowid <= (SELECT max(rowid) FROM prompts) - ?"
-            database.execute(oldest, (self._on_disk,))
-
-        self._on_file(insert, None)
+        self._kept.put({_key(space, text): row.astype("<f4").tobytes() for text, row in rows.items()})
 
     def _remember(self, space: str, rows: dict[str, Row]) -> None:
         with self._lock:
@@ -65,23 +54,11 @@ class PromptCache:
                 self._rows.popitem(last=False)
 
     def _load(self, space: str, texts: Sequence[str]) -> dict[str, Row]:
-        def select(database: sqlite3.Connection) -> dict[str, Row]:
-            query = "SELECT row FROM prompts WHERE space = ? AND text = ?"
-            found = {text: database.execute(query, (space, text)).fetchone() for text in texts}
-            return {text: np.frombuffer(row[0], "<f4").astype(np.float32) for text, row in found.items() if row}
+        stored = self._kept.get(_key(space, text) for text in texts)
+        found = {text: stored.get(_key(space, text), b"") for text in texts}
+        whole = {text: value for text, value in found.items() if value and len(value) % _FLOAT == 0}
+        return {text: np.frombuffer(value, "<f4").astype(np.float32) for text, value in whole.items()}
 
-        return self._on_file(select, {})
 
-    def _on_file(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """Work in one transaction. A file that cannot be used is given up for good: it is only a cache."""
-        if self._file is None:
-            return otherwise
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._file, timeout=10)) as database, database:
-                database.execute(_SCHEMA)
-                return work(database)
-        except (OSError, sqlite3.Error, ValueError, TypeError) as error:  # the last two: a row that is damaged
-            _LOG.warning("prompt embeddings are kept in memory only: %s (%s)", self._file, error)
-            self._file = None
-            return otherwise
+def _key(space: str, text: str) -> str:
+    return json.dumps([space, text])

@@ -48,6 +48,7 @@ from moderato.heads._tensors import checked
 from moderato.layers import Affine, Curves, Layer, Linear, Network, Relu, Rows
 
 Mode = Literal["smooth", "lookup", "raw"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 _KNOTS = 64
 _LEAST_SPREAD = 1e-7  # Keras's Normalization divides by no less
@@ -103,8 +104,8 @@ def read(file: Path, card: HeadCard, mode: str = "smooth") -> Head:
     Raises `WeightsError` when the file is not that archive, `CardError` when the card cannot describe one,
     `SettingsError` for a mode there is not.
     """
-    if mode not in get_args(Mode):
-        raise SettingsError(f"{card.name} has no mode '{mode}'. {nearest(mode, get_args(Mode))}")
+    if mode not in MODES:
+        raise SettingsError(f"{card.name} has no mode '{mode}'. {nearest(mode, MODES)}")
     try:
         facts = _Facts.model_validate(card.facts)
     except ValidationError as error:
