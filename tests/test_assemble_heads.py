@@ -100,7 +100,7 @@ def test_a_head_of_the_users_own_scores_labels_of_a_policy(tmp_path: Path) -> No
     assert embedded.embedding is not None
     expected = load_head(tmp_path / "mine.safetensors").score(embedded.embedding[None])[0, 0]
     assert verdict.scores["spam"] == pytest.approx(float(expected), abs=1e-6)
-    assert (verdict.action, list(verdict.fingerprints.heads)) == ("review", ["mine"])
+    assert (verdict.action, list(verdict.fingerprints.heads)) == ("review", ["spam"])
 
 
 def test_a_users_head_for_another_encoder_is_refused_when_the_policy_is_loaded(tmp_path: Path) -> None:

@@ -127,7 +127,8 @@ def test_the_verdict_carries_the_fingerprints_of_all_it_rests_on(house: House) -
     marks = verdict.fingerprints
     assert set(marks.encoders) == set(marks.views) == {"quick", "patch14"}
     assert marks.views["quick"] == "32 px, squash, bicubic"
-    assert marks.heads == {head.name: head.fingerprint for head in house.heads.values()}
+    named = {name: label.head for name, label in BOTH.labels.items() if label.head}
+    assert marks.heads == {label: house.heads[head].fingerprint for label, head in named.items()}
     assert marks.source == PICTURES[0].digest
     assert house.moderator(BOTH).check(BAD).fingerprints.source is None
 

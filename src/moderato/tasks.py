@@ -121,7 +121,12 @@ class Judge:
             policy=self.policy.fingerprint,
             views={need.encoder.name: str(need.spec) for need in needs},
             encoders={need.encoder.name: need.encoder.identity for need in needs},
-            heads={part.head.name: part.head.fingerprint for part in self.parts if isinstance(part.head, Head)},
+            heads={
+                label: part.head.fingerprint
+                for part in self.parts
+                if isinstance(part.head, Head)
+                for label in part.labels
+            },
         )
 
     def _size_notes(self, encoded: Mapping[str, Encoded]) -> tuple[str, ...]:

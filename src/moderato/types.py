@@ -136,7 +136,8 @@ class Fingerprints:
     """What a verdict rests on: the same of all these give the same verdict.
 
     `source`: sha256 of its bytes, None when they could not be had. `policy`: sha256 of all it says. By encoder:
-    `views`, how they were cut, and `encoders`, the identity of the embedding space. `heads`: sha256 by head.
+    `views`, how they were cut, and `encoders`, the identity of the embedding space. By label: `heads`, the sha256 of
+    the trained head that scored it.
     """
 
     policy: str
