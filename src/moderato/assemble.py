@@ -13,7 +13,7 @@ from typing import cast
 from moderato import plugins
 from moderato.cards import EncoderCard, HeadCard, encoder_card, encoder_names, head_card, head_names
 from moderato.encoders import WEIGHTS, Encoder, PromptCache, open_encoder
-from moderato.errors import CardError, PolicyError, WeightsError, nearest
+from moderato.errors import CardError, PolicyError, SettingsError, WeightsError, nearest
 from moderato.heads import Head
 from moderato.moderator import Moderator
 from moderato.policy import Policy, read_policy, shipped_policies
@@ -111,8 +111,12 @@ class Workshop:
         if name in head_names():
             card = head_card(name)
             kind = plugins.load("moderato.heads", card.kind)
+            if mode and not hasattr(kind, "MODES"):
+                raise SettingsError(f"'{name}' has no modes; only the heads in LAION's archives do.")
             extra = {"mode": mode} if mode else {}
             return cast("Head", kind.read(self._head_file(card, file), card, **extra))
+        if mode or file:
+            raise SettingsError(f"'{name}' has no card, so it takes no file and has no modes.")
         if name in encoder_names() or Path(name).is_dir():
             encoder = self.encoder(name)
             if encoder.classifier is None:

@@ -94,3 +94,8 @@ def nearest(wrong: str, allowed: Iterable[str]) -> str:
     guess = get_close_matches(wrong, names, n=1)
     hint = f"Did you mean '{guess[0]}'? " if guess else ""
     return f"{hint}Known: {', '.join(names) or 'none'}."
+
+
+def visible(text: str) -> str:
+    """The text with everything spelt out that would not show: control characters, broken bytes, turned directions."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -31,8 +31,17 @@ def load(package: str, name: str) -> ModuleType:
         return import_module(f"{package}.{name}")
     except ModuleNotFoundError as error:
         if error.name and not error.name.startswith("moderato"):
-            raise MissingExtra(f"'{name}' needs the package '{error.name}', which is not installed.") from error
+            raise MissingExtra(
+                f"'{name}' needs the package '{error.name}', which is not installed: {_install(error.name)}"
+            ) from error
         raise
+
+
+def _install(package: str) -> str:
+    """The line that installs a package: by the extra of moderato's that has it, if one does."""
+    known = {"torch": "torch", "pyarrow": "evaluate", "fastapi": "server", "uvicorn": "server"}
+    extra = known.get(package)
+    return f"pip install 'moderato[{extra}]'" if extra else f"pip install {package}"
 
 
 def modules(package: str) -> dict[str, ModuleType]:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from moderato.errors import visible
 from moderato.types import ACTIONS, Classification, Reason, Verdict
 
 T = TypeVar("T")
@@ -48,7 +49,9 @@ def watched(answers: Iterable[T], total: int) -> Iterator[T]:
 def print_table(table: Table) -> None:
     """On standard output; where that is no terminal, names are not folded at its width."""
     console = Console(emoji=False)
-    console.print(table, width=None if console.is_terminal else _PIPE_WIDTH)
+    if not console.is_terminal:
+        console = Console(emoji=False, width=_PIPE_WIDTH)
+    console.print(table)
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:
@@ -59,7 +62,7 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
     table.add_column("why", overflow="fold")
     for verdict in verdicts:
         action = f"[{COLOURS[verdict.action]}]{verdict.action}[/]"
-        table.add_row(escape(verdict.source), action, escape(_why(verdict)))
+        table.add_row(escape(visible(verdict.source)), action, escape(_why(verdict)))
     return table
 
 
@@ -70,7 +73,7 @@ def classification_table(answers: Iterable[Classification]) -> Table:
         table.add_column(title, overflow="fold")
     for answer in answers:
         shown = answer.unscannable or _scores(answer.probabilities)
-        table.add_row(escape(answer.source), escape(answer.prediction or "unscannable"), escape(shown))
+        table.add_row(escape(visible(answer.source)), escape(answer.prediction or "unscannable"), escape(shown))
     return table
 
 

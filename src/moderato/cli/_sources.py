@@ -9,12 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from moderato.errors import DecodeError, RequestError
-from moderato.media import sniff
+from moderato.errors import RequestError
+from moderato.media import looks_like_a_picture
 from moderato.media.load import Sendable, is_remote
 from moderato.types import Source
-
-_HEAD = 512  # bytes that tell what a file is
 
 
 def expand(names: list[str]) -> list[Sendable]:
@@ -51,7 +49,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     passed = 0
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            if _looks_like_a_picture(path):
+            if looks_like_a_picture(path):
                 yield path
             else:
                 passed += 1
@@ -59,23 +57,3 @@ def _walk(folder: Path) -> Iterator[Path]:
         Console(stderr=True, markup=False, emoji=False).print(
             f"{folder}: passed over {passed} files that are no pictures.", highlight=False
         )
-
-
-def _looks_like_a_picture(path: Path) -> bool:
-    """By its bytes, or by its name: a broken picture is to be reported, not passed over."""
-    if path.suffix.lower() in _SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as stream:
-            sniff(stream.read(_HEAD))
-    except DecodeError:
-        return False
-    except OSError:
-        return True  # to be reported as unreadable
-    return True
-
-
-_SUFFIXES = {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".avif"),
-    *(".heic", ".heif", ".bmp", ".tif", ".tiff"),
-}

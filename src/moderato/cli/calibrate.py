@@ -13,14 +13,14 @@ from rich.table import Table
 
 from moderato.assemble import Workshop
 from moderato.cli._output import print_table, watched
-from moderato.errors import RequestError
+from moderato.errors import RequestError, visible
 from moderato.evaluate._policy_file import write_platt
 from moderato.evaluate.calibrate import Calibration, Refusal, uncalibrated
 from moderato.evaluate.calibrate import calibrate as calibrated
 from moderato.evaluate.dataset import open_dataset
 from moderato.evaluate.judging import judge
 from moderato.evaluate.subjects import check_names, read_positive, subject_of_policy
-from moderato.evaluate.words import percent, visible
+from moderato.evaluate.words import percent
 from moderato.policy import read_policy, shipped_policies
 from moderato.settings import read_settings
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from moderato.assemble import DEFAULT_POLICY, Workshop
 from moderato.cards import encoder_card, encoder_names, head_names
 from moderato.cli._output import print_table, watched
-from moderato.errors import RequestError, nearest
+from moderato.errors import RequestError, nearest, visible
 from moderato.evaluate._plain import comparison_values, evaluation_values
 from moderato.evaluate.classes import ClassFigures
 from moderato.evaluate.compare import Comparison
@@ -39,7 +39,7 @@ from moderato.evaluate.subjects import (
     subject_of_labels,
     subject_of_policy,
 )
-from moderato.evaluate.words import summary, unasked, visible
+from moderato.evaluate.words import summary, unasked
 from moderato.heads import Head
 from moderato.policy import Policy, policy_of_labels, read_policy, shipped_policies
 from moderato.settings import read_settings

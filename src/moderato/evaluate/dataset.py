@@ -21,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderato import shards
-from moderato.errors import DecodeError, RequestError
-from moderato.media import sniff
+from moderato.errors import RequestError
+from moderato.media import looks_like_a_picture
 from moderato.media.load import is_remote
 from moderato.shards import Shard
 
 _FORMS = "a folder with a folder for each label, a .csv or .parquet of source and label, or embeddings with labels"
-_HEAD = 512  # bytes that tell what a file is
 _SHOWN = 5
 _AT_ONCE = 1 << 16  # rows read at a time
 
@@ -84,7 +83,7 @@ def open_dataset(place: str) -> Dataset:
 def _folder(path: Path) -> Dataset:
     if not any(file.suffix == ".npy" for file in _files(path)):
         return _pictures(path)
-    if any(_looks_like_a_picture(file) for file in _files(path)):
+    if any(looks_like_a_picture(file) for file in _files(path)):
         raise RequestError(f"{path} holds pictures and embeddings (.npy). Put them into folders of their own.")
     return _arrays(path)
 
@@ -97,7 +96,7 @@ def _pictures(path: Path) -> Dataset:
     for folder in (child for child in sorted(path.iterdir()) if child.is_dir() and not _is_hidden(child)):
         before = len(sources)
         for file in _files(folder):
-            if _looks_like_a_picture(file):
+            if looks_like_a_picture(file):
                 sources.append(file)
             else:
                 passed += 1
@@ -218,23 +217,3 @@ def _between(folder: Path, file: Path) -> list[Path]:
 
 def _is_hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name in ("Thumbs.db", "desktop.ini")
-
-
-def _looks_like_a_picture(path: Path) -> bool:
-    """By its bytes, or by its name: a broken picture is to be reported, not passed over."""
-    if path.suffix.lower() in _SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as stream:
-            sniff(stream.read(_HEAD))
-    except DecodeError:
-        return False
-    except OSError:
-        return True  # to be reported as unreadable
-    return True
-
-
-_SUFFIXES = {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".avif"),
-    *(".heic", ".heif", ".bmp", ".tif", ".tiff"),
-}

@@ -57,11 +57,6 @@ def percents(figure: Figure) -> str:
     return f"{value} % [{low} to {high}]"
 
 
-def visible(text: str) -> str:
-    """The text with everything spelt out that would not show: control characters, broken bytes, turned directions."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
 def leading(evaluation: Evaluation) -> tuple[str, Point] | None:
     """The point that a summary is about: what is flagged, or the first label with both kinds of pictures."""
     if evaluation.overall:

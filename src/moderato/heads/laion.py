@@ -5,13 +5,13 @@ normalisation → linear layers with ReLUs → sigmoid. A saved model keeps its 
 `variables.data`: mean, variance, the count of rows behind them, then kernel (in, out) and bias of each layer.
 
 **The trap.** AutoKeras looks at each column of its training data and guesses whether it holds numbers or *categories*.
-For three columns of ViT-B/32 and five of ViT-L/14 it guessed categories: these are the columns in which CLIP's
-embeddings have nearly the same, large value whatever the picture, and stored as float16 such a value is one of a few
-XX the network never saw the numbers of these columns. It saw their *rank*: the
-number is written with six decimals ("%f"), looked up in a vocabulary that is ordered by frequency, and becomes 1 for
-the commonest value, 2 for the next, and 0 for one that is not in it. The ranks are in the hundreds and were normalised
-as such. Every port to other frameworks left this step out and feeds the plain value, which then looks like a rank near
-0 in every picture. The vocabularies are not among the variables but constants of the graph in `saved_model.pb`.
+For three columns of ViT-B/32 and five of ViT-L/14 it guessed categories: these are columns in which CLIP's embeddings
+are unusually large, and LAION's were stored as float16, so that few different values occur. The network never saw the
+numbers of these columns. It saw their *rank*: the number is written with six decimals ("%f"), looked up in a vocabulary
+that is ordered by frequency, and becomes 1 for the commonest value, 2 for the next, and 0 for one that is not in it.
+The ranks are in the hundreds and were normalised as such. Every port to other frameworks left this step out and feeds
+the plain value, which then looks like a rank near 0 in every picture. The vocabularies are not among the variables but
+constants of the graph in `saved_model.pb`.
 
 There are three ways to read these columns:
 

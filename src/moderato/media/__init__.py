@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from moderato.media._formats import sniff
+from moderato.media._formats import looks_like_a_picture
 from moderato.media.decode import Limits, Picture
 from moderato.media.view import cut, reduction
 from moderato.types import View, ViewSpec
 
-__all__ = ["Limits", "Prepared", "prepare", "sniff"]
+__all__ = ["Limits", "Prepared", "looks_like_a_picture", "prepare"]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from moderato.errors import DecodeError
 
@@ -29,6 +30,27 @@ _OTHERS = (
     (b"<?xml", "an XML document"),
     (b"{", "JSON text"),
 )
+
+
+_HEAD = 512  # bytes that tell what a file is
+_SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".avif"),
+    *(".heic", ".heif", ".bmp", ".tif", ".tiff"),
+}
+
+
+def looks_like_a_picture(path: Path) -> bool:
+    """Whether a file is one, by its bytes, or by its name: a broken picture is to be reported, not passed over."""
+    if path.suffix.lower() in _SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as stream:
+            sniff(stream.read(_HEAD))
+    except DecodeError:
+        return False
+    except OSError:
+        return True  # to be reported as unreadable
+    return True
 
 
 def sniff(data: bytes) -> str:

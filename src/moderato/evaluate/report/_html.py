@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from moderato.evaluate.words import visible
+from moderato.errors import visible
 
 
 class Html(str):
