@@ -12,9 +12,10 @@ from commands import Run
 from models import SHAPES, write_open_clip
 from moderato.assemble import Workshop, check_policy, load_head
 from moderato.cards import head_card, head_names
-from moderato.errors import CardError, OperatorError, PolicyError, WeightsError
+from moderato.errors import CardError, OperatorError, PolicyError, RequestError, SettingsError, WeightsError
 from moderato.heads import Head, dense
 from moderato.layers import Linear, Network
+from moderato.media.fetch import FetchOptions
 from moderato.policy import Policy, read_policy, shipped_policies
 from moderato.settings import Settings
 from pictures import encoded, photo
@@ -118,11 +119,19 @@ def test_a_users_head_for_another_encoder_is_refused_when_the_policy_is_loaded(t
     [
         (
             {"nsfw": {"head": "laion-nsfw-l14"}},
-            r"reads embeddings of openai/ViT-L-14; the label's encoder 'openai-b32'",
+            r"reads embeddings of openai/ViT-L-14; its encoder here, 'openai-b32'",
         ),
         ({"nsfw": {"head": "laion-nsfw-b32", "output": "porn"}}, r"has no output 'porn'. Known: nsfw"),
         ({"nsfw": {"head": "laion-nfsw-b32"}}, r"no head 'laion-nfsw-b32'. Did you mean 'laion-nsfw-b32'"),
-        ({"cat": {"encoder": "marqo-nsfw-384"}}, r"labels.cat needs a head: 'marqo-nsfw-384' reads no texts"),
+        (
+            {"cat": {"encoder": "marqo-nsfw-384"}},
+            r"labels.cat is described in words, but 'marqo-nsfw-384' reads no texts",
+        ),
+        ({"nsfw": {"head": "marqo-nsfw-384"}}, r'is an encoder: say encoder = "marqo-nsfw-384" in this label too'),
+        ({"nsfw": {"head": "./none.safetensors"}}, r"labels.nsfw.head: there is no ./none.safetensors"),
+        ({"nsfw": {"head": "openai-b32"}}, r"is the encoder 'openai-b32' itself, but that classifies nothing"),
+        ({"cat": {"encoder": "./nowhere"}}, r"there is no encoder folder ./nowhere"),
+        ({"inappropriate": {"head": "q16-b32"}}, r"q16-b32: its file does not come with moderato"),
         ({"cat": {"encoder": "openai-b23"}}, r"no encoder 'openai-b23'. Did you mean 'openai-b32'"),
     ],
 )
@@ -157,3 +166,30 @@ def test_a_policy_with_heads_shows_who_scores_what(run: Run) -> None:
     assert "head laion-nsfw-b32" in shown
     assert "weak: no accuracy was published" in " ".join(shown.split())
     assert "laion-nsfw-b32:" in shown
+
+
+def test_a_policys_own_encoder_is_behind_classify_before_others_are(tmp_path: Path) -> None:
+    workshop = Workshop(Settings(data=tmp_path))
+    mixed = policy(cat={"encoder": "openai-b16"}, dog={})
+    assert workshop.moderator(mixed).default_encoder == "openai-b32"
+    nsfw = mixed.model_copy(update={"encoder": "marqo-nsfw-384"})
+    assert workshop.moderator(nsfw).default_encoder == "openai-b16"
+
+
+def test_embeddings_of_another_shape_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    head = load_head(written_head(tmp_path / "mine.safetensors", "openai/ViT-B-32", 128, "spam"))
+    for wrong in (np.zeros((2, 64)), np.zeros(128), np.zeros((1, 2, 128))):
+        with pytest.raises(RequestError, match=r"'mine' reads embeddings \(N, 128\) of openai/ViT-B-32; these have"):
+            head.score(wrong)
+    assert head.score(np.ones((0, 128))).shape == (0, 1)
+    with pytest.raises(SettingsError, match="takes no file and has no modes"):
+        load_head(tmp_path / "mine.safetensors", mode="raw")
+    with pytest.raises(SettingsError, match="has no modes"):
+        load_head("q16-b32", file="x.npy", mode="raw")
+
+
+def test_a_loose_file_without_a_hash_is_nobodys(tmp_path: Path) -> None:
+    np.save(tmp_path / "prompts.npy", np.ones((2, 512), np.float32))
+    workshop = Workshop(Settings(data=tmp_path / "data", models=tmp_path, fetch=FetchOptions()))
+    with pytest.raises(WeightsError, match=r"prompts.npy cannot be had .* A file of your own is named as file = "):
+        workshop.head("q16-b16", "https://127.0.0.1:9/prompts.npy")

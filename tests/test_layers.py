@@ -83,7 +83,12 @@ def test_rows_of_other_lengths_are_brought_to_unit_length_where_the_network_want
         network = Network(layers, "sigmoid", unit)
         same = np.allclose(network(given * 7), network(given), atol=1e-6)
         assert same == unit
-    assert np.isfinite(Network(layers, "sigmoid")(np.zeros((2, 6), np.float32))).all()
+
+
+def test_a_row_of_zeros_has_no_score_where_a_unit_row_is_wanted() -> None:
+    zeros = np.zeros((2, 6), np.float32)
+    assert np.isnan(Network((linear(2, 6),), "sigmoid")(zeros)).all()
+    assert np.isfinite(Network((linear(2, 6),), "sigmoid", unit=False)(zeros)).all()
 
 
 def test_rows_that_are_unit_up_to_rounding_stay_to_the_bit() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import SHAPES, write_open_clip
+from models import HALVES, SHAPES, write_open_clip
 from moderato.encoders import Encoder, open_encoder
-from moderato.errors import PolicyError
+from moderato.errors import PolicyError, WeightsError
 from moderato.heads import Head
 from moderato.layers import Linear, Network
 from moderato.media import Limits, prepare
 from moderato.moderator import Moderator
 from moderato.policy import Policy, read_policy
 from moderato.store.embeddings import EmbeddingCache
-from moderato.types import Rows, Source, Views
+from moderato.types import Encoded, Place, Rows, Source, Views
 from pictures import animation, encoded, photo
 
 PICTURES = [Source(encoded(photo(96, 64, seed)), f"{seed}.png") for seed in range(5)]
@@ -147,7 +149,10 @@ def test_frames_and_views_are_told_apart_for_each_encoder(house: House) -> None:
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        ({"weapon": {"head": "far"}}, r"labels.weapon.head is 'head-2', which reads embeddings of sha256:.*'quick' is"),
+        (
+            {"weapon": {"head": "far"}},
+            r"labels.weapon.head is 'head-2', which reads embeddings of sha256:.*'quick', is",
+        ),
         ({"nsfw": {"head": "nsfw", "output": "nfsw"}}, r"has no output 'nfsw'. Did you mean 'nsfw'\? Known: nsfw, sfw"),
         ({"nudity": {"head": "nsfw"}}, r"labels.nudity.output: 'head-0' has no output 'nudity'"),
         ({"cat": {"head": "quick"}}, r"is the encoder 'quick' itself, but that classifies nothing"),
@@ -208,3 +213,56 @@ def test_time_is_told_by_stage(house: House) -> None:
 def test_the_shipped_policies_with_heads_name_what_there_is() -> None:
     assert read_policy("nsfw").labels["nsfw"].head == "marqo-nsfw-384"
     assert read_policy("laion").encoders == ["openai-b32"]
+
+
+def test_a_score_that_is_no_number_never_passes_as_safe(house: House) -> None:
+    head = house.heads["nsfw"]
+    broken = Linear(np.full((2, 32), 3e38, np.float32), np.full(2, -3e38, np.float32))
+    house.heads["nsfw"] = replace(
+        head, network=Network((broken, Linear(np.eye(2, dtype="f4"), broken.bias)), "softmax")
+    )
+    moderator = house.moderator(policy({"nsfw": {"head": "nsfw", "review": 0.5}}))
+    with pytest.raises(WeightsError, match="nsfw get scores that are no numbers"):
+        moderator.check(PICTURES[0])
+
+
+def test_another_configuration_of_the_same_weights_is_another_entry(house: House, tmp_path: Path) -> None:
+    house.cache = EmbeddingCache(tmp_path / "embeddings.sqlite")
+    house.moderator(policy({"cat": {}})).check(PICTURES[0])
+    folder = write_open_clip(tmp_path / "other", replace(SHAPES["quick"], normal=HALVES))
+    other = open_encoder(folder, name="quick", identity=house.encoders["quick"].identity)
+    assert other.space != house.encoders["quick"].space
+    house.encoders["quick"] = other
+    alone = House.moderator(house, policy({"cat": {}})).check(PICTURES[0])
+    house.cache = None
+    assert alone.scores == house.moderator(policy({"cat": {}})).check(PICTURES[0]).scores
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda value: value[:-40], lambda value: value[:-4] + b"\0\0\xc0\x7f", lambda value: b""]
+)
+def test_a_damaged_entry_is_made_anew(house: House, tmp_path: Path, spoil: Any) -> None:
+    file = tmp_path / "embeddings.sqlite"
+    house.cache = EmbeddingCache(file)
+    expected = house.moderator(policy({"cat": {}})).check(PICTURES[0])
+    with closing(sqlite3.connect(file)) as database, database:
+        ((value,),) = database.execute("SELECT value FROM kept").fetchall()
+        database.execute("UPDATE kept SET value = ?", (spoil(value),))
+    assert house.moderator(policy({"cat": {}})).check(PICTURES[0]) == expected
+    assert house.shown["quick"] == 2
+
+
+def test_the_cache_stays_below_its_bytes(tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path / "embeddings.sqlite", max_bytes=400_000)
+    rows = Rows(np.ones((1, 512), np.float32))
+    for batch in range(30):
+        cache.put({f"{batch} {i}": Encoded((Place((0, 0, 1, 1)),), rows, (1, 1)) for i in range(20)})
+    assert (tmp_path / "embeddings.sqlite").stat().st_size < 800_000
+    assert len(cache.get(["29 19"])) == 1
+    assert cache.get(["0 0"]) == {}
+
+
+def test_two_folders_of_one_name_are_refused(house: House) -> None:
+    house.encoders["patch14"].name = "quick"
+    with pytest.raises(PolicyError, match=r"two encoders are called 'quick' \(quick, patch14\). Rename one"):
+        house.moderator(BOTH).ready(BOTH)

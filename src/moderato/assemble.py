@@ -19,7 +19,7 @@ from moderato.moderator import Moderator
 from moderato.policy import Policy, read_policy, shipped_policies
 from moderato.settings import Settings, read_settings
 from moderato.store.embeddings import EmbeddingCache
-from moderato.tasks import check_space, classifier_of, column_of
+from moderato.tasks import check_fits, check_space, classifier_of, column_of, wordless
 from moderato.weights import HubFiles, Store, UrlFile
 
 _LOG = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ _BESIDE = ("preprocessor_config.json", "merges.txt", "tokenizer_config.json")
 def load(policy: str | Path = DEFAULT_POLICY, encoder: str | None = None) -> Moderator:
     """A moderator for a shipped policy by name or one from a TOML file, ready to judge.
 
-    `encoder`, a card's name or a model folder, is the one behind `classify` and `embed`; the policy's without it.
+    `encoder`, a card's name or a model folder, is the one behind `classify` and `embed`; without it the policy's
+    own, or the first of its encoders that reads texts.
     Settings come from the environment.
     Raises `OperatorError`: a policy that is wrong, weights that cannot be had. What it returns no longer fails for
     such reasons.
@@ -81,12 +82,12 @@ class Workshop:
             self.encoder,
             self.head,
             neutral_anchors,
-            encoder=encoder or next(filter(reads_text, judged_by.encoders), None),
+            encoder=encoder or next(filter(reads_text, [judged_by.encoder, *judged_by.encoders]), None),
             limits=settings.media,
             fetching=settings.fetch,
             threads=settings.threads,
             rows=settings.rows,
-            seen=EmbeddingCache(settings.data / "embeddings.sqlite") if keep else None,
+            seen=EmbeddingCache(settings.data / "embeddings.sqlite") if keep and settings.keep else None,
         )
 
     def encoder(self, name: str) -> Encoder:
@@ -115,14 +116,14 @@ class Workshop:
                 raise SettingsError(f"'{name}' has no modes; only the heads in LAION's archives do.")
             extra = {"mode": mode} if mode else {}
             return cast("Head", kind.read(self._head_file(card, file), card, **extra))
-        if mode or file:
-            raise SettingsError(f"'{name}' has no card, so it takes no file and has no modes.")
         if name in encoder_names() or Path(name).is_dir():
             encoder = self.encoder(name)
             if encoder.classifier is None:
                 raise CardError(f"'{name}' is an encoder that classifies nothing; a head reads its embeddings.")
+            _refuse_extras(name, file, mode)
             return classifier_of(encoder)
         if name.endswith(".safetensors"):
+            _refuse_extras(name, file, mode)
             return cast("Head", plugins.load("moderato.heads", "dense").read(Path(name)))
         raise CardError(f"There is no head '{name}'. {nearest(name, head_names())} A file is named by its path.")
 
@@ -133,13 +134,16 @@ class Workshop:
                 raise WeightsError(f"{file}: there is no such file; it should be that of the head '{card.name}'.")
             return Path(file)
         if not file and not card.url:
-            raise CardError(
-                f"{card.name}: its file does not come with moderato ({card.licence}). Name yours, a path or a URL: "
-                f"file = ... in the policy's label, --file on the command line."
-            )
+            raise _fileless(card)
         origin = UrlFile(file) if file else UrlFile(str(card.url), card.sha256)
-        name = f"{card.name}.{sha256(file.encode()).hexdigest()[:8]}" if file else card.name
-        return self.store.path(name, origin) / origin.file
+        if not file:
+            return self.store.path(card.name, origin) / origin.file
+        try:
+            name = f"{card.name}.{sha256(file.encode()).hexdigest()[:8]}"
+            return self.store.path(name, origin) / origin.file
+        except WeightsError as error:  # the ways out that it names are those of cards
+            reason = str(error).split("\n")[0]
+            raise WeightsError(f"{reason} A file of your own is named as file = './{origin.file}'.") from error
 
     def files(self, card: EncoderCard | HeadCard) -> Path:
         """The folder with a card's files; downloads what is missing."""
@@ -163,27 +167,21 @@ class Workshop:
             _LOG.warning("%s", error)
             return False
 
-    def export(self, name: str, file: Path, head: str | None = None) -> list[str]:
-        """Write an encoder, and a head of it, as one ONNX file; what was written, in sentences.
+    def export(self, name: str, file: Path, head: str | None = None) -> tuple[Encoder, Head | None]:
+        """Write an encoder, and a head of it, as one ONNX file; both are returned.
 
-        Raises `CardError` when the head was made for another encoder.
+        Raises `PolicyError` when the head was made for another encoder.
         """
         encoder = self.encoder(name)
         scores = None
         if head is not None:
             scores = classifier_of(encoder) if head == name and encoder.classifier else self.head(head)
-            if scores.encoder != encoder.identity:
-                raise CardError(f"'{head}' reads embeddings of {scores.encoder}; '{name}' is {encoder.identity}.")
+            check_fits("--head", scores, encoder)
         labels = scores.labels if scores else ()
         facts = {"encoder": encoder.identity, "view": str(encoder.view)}
         onnx = plugins.load("moderato.encoders", "onnx")
         onnx.export(encoder.towers.vision, scores.network if scores else None, labels, file, facts)
-        side, dim = encoder.view.side, encoder.dim
-        return [
-            f"{file}: views uint8 (N, {side}, {side}, 3), cut as '{encoder.view}'",
-            f"  → embedding float32 (N, {dim}), unit length",
-            *([f"  → scores float32 (N, {len(labels)}): {', '.join(labels)}"] if scores else []),
-        ]
+        return encoder, scores
 
     def policies_here(self, own: Policy) -> dict[str, Policy]:
         """`own`, and the shipped policies whose files are on this machine."""
@@ -235,18 +233,53 @@ def check_policy(policy: Policy) -> None:
 
     `CardError` for a name that is unknown, `PolicyError` for a head of another encoder or without that output.
     """
-    identities = {name: encoder_card(name).lineage for name in policy.encoders if not Path(name).is_dir()}
+    for encoder in policy.encoders:
+        if not _is_path(encoder):
+            encoder_card(encoder)
+        elif not Path(encoder).is_dir():
+            raise PolicyError(f"{policy.name}: there is no encoder folder {encoder}.")
     for name, label in policy.labels.items():
         encoder = policy.encoder_of(name)
-        if not label.head:
-            if not reads_text(encoder):
-                raise PolicyError(f"{policy.name}: labels.{name} needs a head: '{encoder}' reads no texts.")
-        elif label.head != encoder and not Path(label.head).exists():
-            card = head_card(label.head)
-            column_of(policy, name, card.name, card.labels)
-            if encoder in identities:
-                where = f"{policy.name}: labels.{name}.head"
-                check_space(where, card.name, card.encoder, encoder, identities[encoder])
+        if label.head:
+            _check_head(policy, name, label.head, encoder)
+        elif not reads_text(encoder):
+            raise wordless(policy, name, encoder)
+
+
+def _check_head(policy: Policy, name: str, head: str, encoder: str) -> None:
+    where = f"{policy.name}: labels.{name}.head"
+    if _is_path(head):
+        if not Path(head).exists():
+            raise PolicyError(f"{where}: there is no {head}.")
+    elif head == encoder:
+        if reads_text(encoder):
+            raise PolicyError(f"{where} is the encoder '{encoder}' itself, but that classifies nothing.")
+    elif head in encoder_names():
+        raise PolicyError(f'{where} is an encoder: say encoder = "{head}" in this label too.')
+    else:
+        card = head_card(head)
+        column_of(policy, name, card.name, card.labels)
+        if not _is_path(encoder):
+            check_space(where, card.name, card.encoder, encoder, encoder_card(encoder).lineage)
+        if not (policy.labels[name].file or card.url):
+            raise _fileless(card)
+
+
+def _is_path(name: str) -> bool:
+    """As in a policy file: a path has a slash, or is a head's file."""
+    return "/" in name or name.endswith(".safetensors")
+
+
+def _fileless(card: HeadCard) -> CardError:
+    return CardError(
+        f"{card.name}: its file does not come with moderato ({card.licence}). Name yours, a path or a URL: "
+        f"file = ... in the policy's label, --file on the command line."
+    )
+
+
+def _refuse_extras(name: str, file: str | None, mode: str | None) -> None:
+    if file or mode:
+        raise SettingsError(f"'{name}' takes no file and has no modes: it is a file or an encoder itself.")
 
 
 def neutral_anchors(encoder: str) -> Sequence[str]:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from moderato.errors import RequestError, Unscannable, nearest
 from moderato.heads.prompts import Prompts
+from moderato.layers import logit
 from moderato.media import prepare
 from moderato.media.heatmap import Heat, draw_heat
 from moderato.media.load import Sendable, load
 from moderato.moderator import Moderator
-from moderato.policy import Policy
-from moderato.tasks import Judge, Need, Part
-from moderato.types import Box, Embeddings, Encoded, Place, Rows, Source, Verdict, View, Views, unit
+from moderato.policy import Policy, Seen
+from moderato.tasks import Judge, Need, Part, column_of
+from moderato.types import Box, Embeddings, Encoded, Rows, Source, Verdict, View, Views, unit
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Ground:
     """One label's score, and what it rests on in the view where it was highest.
 
     `prompt` is the one nearest to the picture, `anchor` the nearest harmless look-alike, for labels described in words;
-    `head` and `output` say who scored the others. `review` and `block` are the policy's thresholds.
+    `head` is the trained head that scored the others, `output` which of its outputs. `review` and `block` are the
+    policy's thresholds.
     """
 
     label: str
@@ -47,6 +49,7 @@ class Ground:
     prompt: Likeness | None = None
     anchor: Likeness | None = None
     head: str | None = None
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,13 @@ def draw_heatmap(
             f"There is no label '{label}' in '{judge.policy.name}'. {nearest(label, judge.policy.labels)}"
         )
     loaded = load(source, moderator.limits, moderator.fetching)
+    prepared = prepare(loaded.data, [need.spec for need in judge.needs.values()], moderator.limits)
     explanation = explain(moderator, loaded, judge.policy)
-    prepared = {need.spec: prepare(loaded.data, [need.spec], moderator.limits) for need in judge.needs.values()}
     wanted = label or _foremost(explanation)
     ground = next(ground for ground in explanation.grounds if ground.label == wanted)
     part = next(part for part in judge.parts if wanted in part.labels)
     need = judge.needs[part.encoder]
-    views = [view for view in prepared[need.spec].views[need.spec] if view.time == ground.time]
+    views = [view for view in prepared.views[need.spec] if view.time == ground.time]
     heats = [(view.box, heat) for view, heat in zip(views, _heats(need, part, wanted, views), strict=True)]
     return wanted, draw_heat(loaded.data, ground.time, heats, moderator.limits)
 
@@ -108,11 +111,7 @@ class _Explain:
         parts = {label: part for part in self.judge.parts for label in part.labels}
         policy = self.judge.policy
         grounds = [
-            replace(
-                _ground(policy, parts[name], name, encoded[parts[name].encoder], seen[name].place),
-                score=seen[name].score,
-            )
-            for name in policy.labels
+            _ground(policy, parts[name], name, encoded[parts[name].encoder], seen[name]) for name in policy.labels
         ]
         return Explanation(self.judge.finish(source, encoded), tuple(grounds))
 
@@ -120,13 +119,14 @@ class _Explain:
         return Explanation(self.judge.refuse(name, reason), ())
 
 
-def _ground(policy: Policy, part: Part, name: str, encoded: Encoded, place: Place) -> Ground:
-    label = policy.labels[name]
+def _ground(policy: Policy, part: Part, name: str, encoded: Encoded, seen: Seen) -> Ground:
+    label, place = policy.labels[name], seen.place
     ground = Ground(
-        name, 0.0, label.review, label.block, policy.encoder_of(name), place.box, place.time, label.evidence
+        name, seen.score, label.review, label.block, policy.encoder_of(name), place.box, place.time, label.evidence
     )
     if not isinstance(part.head, Prompts):
-        return replace(ground, head=part.head.name)
+        output = part.head.labels[column_of(policy, name, part.head.name, part.head.labels)]
+        return replace(ground, head=part.head.name, output=output)
     rows = part.head.labels[part.labels.index(name)]
     embedding = encoded.embeddings[encoded.places.index(place)]
     return replace(
@@ -162,5 +162,4 @@ def _heats(need: Need, part: Part, label: str, views: list[View]) -> list[Heat]:
         scores: NDArray[np.float32] = soft.score(Embeddings(unit(patches)))
     else:
         scores = part.scores(Encoded((), patches))
-    column = np.clip(scores[:, part.labels.index(label)].astype(np.float64), 1e-7, 1 - 1e-7)
-    return list(np.log(column / (1 - column)).astype(np.float32).reshape(count, grid, grid))
+    return list(logit(scores[:, part.labels.index(label)]).reshape(count, grid, grid))

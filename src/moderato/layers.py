@@ -1,7 +1,7 @@
 """What a trained head is made of: a few kinds of layer, as numbers.
 
 A head's file is read into a `Network` (`heads/`), which runs here in plain numpy; a runtime that writes graphs
-emits the same layers in its own form (`encoders/onnx.py`).
+emits the same layers in its own form (`encoders/_onnx_graph.py`).
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from numpy.typing import NDArray
 
 from moderato.types import Scores
 
-Rows = NDArray[np.float32]
-"""float32 `(N, D)`."""
+Floats = NDArray[np.float32]
+"""float32 of any shape."""
 
 Output = Literal["sigmoid", "softmax", "raw"]
 """What makes scores of the last layer's numbers; `raw` ones are only cut to 0..1."""
 
+_SURE = 1e-7
 _ROUGHLY_ONE = 1e-3
 """How far from 1 the length of a unit row may be: float16 storage moves it by some 2e-4."""
 
 
 class Layer(Protocol):
-    """Rows `(N, D)` → rows `(N, D')`; never writes to its argument."""
+    """Floats `(N, D)` → rows `(N, D')`; never writes to its argument."""
 
-    def __call__(self, rows: Rows) -> Rows: ...
+    def __call__(self, rows: Floats) -> Floats: ...
 
     @property
     def arrays(self) -> Sequence[NDArray[np.generic]]:
@@ -41,11 +42,11 @@ class Layer(Protocol):
 class Linear:
     """`rows @ weight.T + bias`: weight float32 `(D', D)`, bias float32 `(D',)`."""
 
-    weight: Rows
-    bias: Rows
+    weight: Floats
+    bias: Floats
 
-    def __call__(self, rows: Rows) -> Rows:
-        result: Rows = rows @ self.weight.T
+    def __call__(self, rows: Floats) -> Floats:
+        result: Floats = rows @ self.weight.T
         result += self.bias
         return result
 
@@ -59,11 +60,11 @@ class Linear:
 class Affine:
     """`rows * scale + shift`, column by column: a normalisation or a batch norm at rest. Both float32 `(D,)`."""
 
-    scale: Rows
-    shift: Rows
+    scale: Floats
+    shift: Floats
 
-    def __call__(self, rows: Rows) -> Rows:
-        result: Rows = rows * self.scale
+    def __call__(self, rows: Floats) -> Floats:
+        result: Floats = rows * self.scale
         result += self.shift
         return result
 
@@ -81,11 +82,11 @@ class Curves:
     """
 
     columns: NDArray[np.int64]
-    x: Rows
-    y: Rows
+    x: Floats
+    y: Floats
 
-    def __call__(self, rows: Rows) -> Rows:
-        result: Rows = rows.copy()
+    def __call__(self, rows: Floats) -> Floats:
+        result: Floats = rows.copy()
         for column, x, y in zip(self.columns, self.x, self.y, strict=True):
             result[:, column] = np.interp(rows[:, column], x, y)
         return result
@@ -100,8 +101,8 @@ class Curves:
 class Relu:
     """`max(rows, 0)`."""
 
-    def __call__(self, rows: Rows) -> Rows:
-        result: Rows = np.maximum(rows, 0)
+    def __call__(self, rows: Floats) -> Floats:
+        result: Floats = np.maximum(rows, 0)
         return result
 
     @property
@@ -124,8 +125,9 @@ class Network:
         A network trained on unit rows gets them so: longer or shorter rows are brought to unit length first. Those that
         already have it up to rounding stay to the bit what they are.
 
-        A row with a number that is not finite, or too large to be squared in float32, gets NaN: nothing that could pass
-        for a score. NaN is also what numbers become that overflow on the way.
+        A row with a number that is not finite, or too large to be squared in float32, gets NaN, and so does a row of
+        zeros where a unit row is wanted: nothing that could pass for a score. NaN is also what numbers become that
+        overflow on the way.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             found = _widened(rows)
@@ -135,7 +137,7 @@ class Network:
             for layer in self._run:
                 found = layer(found)
             scores = _OUTPUTS[self.output](found)
-        scores[~np.isfinite(lengths)] = np.nan
+        scores[~np.isfinite(lengths) | (self.unit & (lengths == 0))] = np.nan
         return Scores(scores)
 
     @cached_property
@@ -168,21 +170,34 @@ class Network:
         return iter(self.layers)
 
 
-def sigmoid(logits: Rows) -> Rows:
+def sigmoid(logits: Floats) -> Floats:
     """`1 / (1 + exp(-x))`, in a form that never overflows."""
-    score: Rows = np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * logits))
+    score: Floats = np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * logits))
     return score
 
 
-def softmax(logits: Rows) -> Rows:
+def logit(scores: Floats) -> Floats:
+    """The inverse of `sigmoid`, for scores of any shape; 0 and 1 are taken for 1e-7 and 1 - 1e-7."""
+    sure = np.clip(scores.astype(np.float64), _SURE, 1 - _SURE)
+    logits: Floats = np.log(sure / (1 - sure)).astype(np.float32)
+    return logits
+
+
+def unit_lengths(lengths: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which lengths `(N,)` are 1 but for the rounding of float16 storage."""
+    close: NDArray[np.bool_] = np.abs(lengths - 1) <= _ROUGHLY_ONE
+    return close
+
+
+def softmax(logits: Floats) -> Floats:
     """Shares `(N, L)` that sum to 1 along each row."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    share: Rows = shifted / shifted.sum(axis=1, keepdims=True)
+    share: Floats = shifted / shifted.sum(axis=1, keepdims=True)
     return share
 
 
-def _cut(rows: Rows) -> Rows:
-    cut: Rows = np.clip(rows, 0, 1)
+def _cut(rows: Floats) -> Floats:
+    cut: Floats = np.clip(rows, 0, 1)
     return cut
 
 
@@ -196,16 +211,16 @@ def _melted(affine: Affine, linear: Linear) -> Linear:
     return Linear((weight * affine.scale).astype(np.float32), bias.astype(np.float32))
 
 
-def _to_unit(rows: Rows, lengths: Rows) -> Rows:
-    wrong = np.abs(lengths - 1) > _ROUGHLY_ONE
+def _to_unit(rows: Floats, lengths: Floats) -> Floats:
+    wrong = ~unit_lengths(lengths)
     if not wrong.any():
         return rows
-    divisors: Rows = np.where(wrong & (lengths > 0), lengths, np.float32(1))
-    unit: Rows = rows / divisors[:, None]
+    divisors: Floats = np.where(wrong & (lengths > 0), lengths, np.float32(1))
+    unit: Floats = rows / divisors[:, None]
     return unit
 
 
-def _widened(rows: NDArray[np.floating]) -> Rows:
+def _widened(rows: NDArray[np.floating]) -> Floats:
     """As float32. NumPy widens float16 number by number; on its bits it takes a fifth of that time, and is as exact."""
     bits = rows.view(np.int16) if rows.dtype == np.float16 else None
     if bits is None or _has_special(bits):
@@ -213,7 +228,7 @@ def _widened(rows: NDArray[np.floating]) -> Rows:
     wide = bits.astype(np.int32)  # the sign fills the upper half
     np.left_shift(wide, 13, out=wide)  # the mantissa is where float32 has it, and the exponent's lowest bit
     np.bitwise_and(wide, _SIGN_AND_SIZE, out=wide)
-    floats: Rows = wide.view(np.float32)
+    floats: Floats = wide.view(np.float32)
     floats *= np.float32(2.0**112)  # the difference of the exponents' biases, 127 - 15
     return floats
 

@@ -1,4 +1,4 @@
-"""The whole way of a picture, on one screen. Read this first.
+"""What can be asked about pictures, on one screen. Read this first.
 
     sources ─load, prepare→ views ─rows→ embeddings ─score, decide→ verdicts
 

@@ -58,7 +58,7 @@ class _Prepared:
     """A source made ready for its task: what encoders are still to see, and what is already known of it."""
 
     source: Source
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     views: dict[str, list[View]]
     """By need; those that are known have none."""
     known: dict[str, Encoded]
@@ -106,7 +106,7 @@ class Pipeline:
         waiting = 0
         for item in self._prepared(asked):
             batch.append(item)
-            waiting += max(1, *map(len, item.views.values()), 0)  # the unscannable are answered too
+            waiting += max([1, *map(len, item.views.values())])  # the unscannable are answered too
             if waiting >= self._rows:
                 yield from self._answers(batch)
                 batch, waiting = [], 0
@@ -134,7 +134,7 @@ class Pipeline:
                 known = self._known(source, task)
             missing = {name: need.spec for name, need in task.needs.items() if name not in known}
             if not missing:
-                return _Prepared(source, next(iter(known.values())).size or (0, 0), {}, known)
+                return _Prepared(source, next(iter(known.values())).size, {}, known)
             with self._cores, self.times.spent("prepare"):
                 prepared = prepare(source.data, missing.values(), self._limits)
             views = {name: prepared.views[spec] for name, spec in missing.items()}
@@ -156,7 +156,7 @@ class Pipeline:
         return {name: found[key] for name, key in keys.items() if key in found}
 
     def _key(self, source: Source, need: Need) -> str:
-        return key_of(source.digest, self._limits, need.spec, need.encoder.identity)
+        return key_of(source.digest, self._limits, need.spec, need.encoder.space)
 
     def _answers(self, batch: Sequence[_Item[T]]) -> Iterator[T]:
         """Encode all views of a batch, each encoder's together, then let every item take its own rows back."""

@@ -46,10 +46,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from moderato.errors import PolicyError, RequestError, nearest
+from moderato.layers import Floats, logit, sigmoid
 from moderato.types import ACTIONS, Action, Fit, Place, Reason
 
 SHIPPED = Path(__file__).parent / "policies"
@@ -58,9 +58,6 @@ Threshold = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 _EVIDENCE = re.compile(r"(measured|weak): .+|unmeasured", re.DOTALL)
-
-_SURE = 1e-7
-"""How near to 0 or 1 a score is taken to be at most before its logit is asked for; float32 knows no nearer to 1."""
 
 
 class _Table(BaseModel):
@@ -98,21 +95,21 @@ class Label(_Table):
         if self.head and (self.prompts or self.anchors):
             raise ValueError("a label is scored by its head or by prompts and anchors, not by both")
         if not self.head and (self.output or self.file):
-            raise ValueError(f"'{'output' if self.output else 'file'}' says something about a head, but names none")
+            raise ValueError(
+                f"'{'output' if self.output else 'file'}' is about a head, but the label names none: add head = ..."
+            )
         if self.platt and not (self.platt[0] > 0 and np.isfinite(self.platt).all()):
             raise ValueError("platt is [slope, shift] with a slope above 0: another would turn the label around")
         if not _EVIDENCE.fullmatch(self.evidence):
             raise ValueError("evidence says 'measured: by whom, on what', 'weak: why', or 'unmeasured'")
         return self
 
-    def calibrated(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    def calibrated(self, scores: Floats) -> Floats:
         """The scores as probabilities: through `platt` where there is one, unchanged otherwise."""
         if self.platt is None:
             return scores
-        sure = np.clip(scores.astype(np.float64), _SURE, 1 - _SURE)
-        slope, shift = self.platt
-        probabilities: NDArray[np.float32] = (1 / (1 + np.exp(-slope * np.log(sure / (1 - sure)) - shift))).astype("f4")
-        return probabilities
+        slope, shift = map(np.float32, self.platt)
+        return sigmoid(slope * logit(scores) + shift)
 
 
 class Policy(_Table):
@@ -254,11 +251,11 @@ class Seen:
     place: Place
 
 
-def tally(policy: Policy, name: str, scores: NDArray[np.float32], places: Sequence[Place]) -> Seen:
+def tally(policy: Policy, name: str, scores: Floats, places: Sequence[Place]) -> Seen:
     """One score of a label's scores `(V,)` on V views: calibrated, then the highest or the mean, as the policy says."""
     calibrated = policy.labels[name].calibrated(scores)
     score = calibrated.max() if policy.combine == "max" else calibrated.mean()
-    return Seen(float(score), places[int(calibrated.argmax())])
+    return Seen(float(score), places[int(scores.argmax())])  # calibrated, several may be 1
 
 
 def decide(policy: Policy, seen: Mapping[str, Seen]) -> tuple[Action, tuple[Reason, ...]]:

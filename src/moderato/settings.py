@@ -50,7 +50,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
 
     data: Path = Field(default_factory=_data_folder)
-    """moderato's own folder: records of model files, embeddings of prompts."""
+    """moderato's own folder: records of model files, embeddings of prompts, and of pictures where they are kept."""
+    keep: bool = True
+    """Whether `evaluate`, `calibrate`, `explain` and `policies test` keep the embeddings of pictures they saw (not the
+    pictures), in `embeddings.sqlite`, at most 1 GiB: looking again then takes seconds."""
     models: Path | None = None
     """A folder of model files that is looked into before anything is downloaded."""
     runtime: str = "onnx"

@@ -8,13 +8,12 @@ from functools import cached_property, partial
 from typing import Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moderato.encoders import Encoder
-from moderato.errors import PolicyError, Unscannable, nearest
+from moderato.errors import PolicyError, Unscannable, WeightsError, nearest
 from moderato.heads import Head
 from moderato.heads.prompts import LabelRows, Prompts, ensemble
-from moderato.layers import Rows
+from moderato.layers import Floats
 from moderato.policy import Policy, Seen, decide, tally
 from moderato.types import Embedded, Embeddings, Encoded, Fingerprints, Fit, Source, Verdict, ViewSpec
 
@@ -52,7 +51,7 @@ class Part:
 
     encoder: str
     labels: tuple[str, ...]
-    scores: Callable[[Encoded], NDArray[np.float32]]
+    scores: Callable[[Encoded], Floats]
     head: Prompts | Head
 
 
@@ -73,12 +72,13 @@ class Judge:
         Raises `PolicyError` where they do not fit together, and any `OperatorError` of what cannot be opened.
         """
         encoders = {name: open_encoder(name) for name in policy.encoders}
+        _check_names(policy, encoders)
         needs = {name: Need(encoder, view_of(encoder, policy.fit)) for name, encoder in encoders.items()}
         parts = [
-            *(_described(policy, name, encoder) for name, encoder in encoders.items()),
+            *(_described(policy, name, labels, encoders[name]) for name, labels in _in_words(policy).items()),
             *_trained(policy, encoders, open_head),
         ]
-        return cls(policy, needs, tuple(part for part in parts if part.labels), _notes(policy, encoders))
+        return cls(policy, needs, tuple(parts), _notes(policy, encoders))
 
     def finish(self, source: Source, encoded: Mapping[str, Encoded]) -> Verdict:
         """Score, then decide."""
@@ -99,7 +99,13 @@ class Judge:
         seen = {}
         for part in self.parts:
             mine = encoded[part.encoder]
-            for name, column in zip(part.labels, part.scores(mine).T, strict=True):
+            scores = part.scores(mine)
+            if not np.isfinite(scores).all():  # no threshold is ever met by NaN: it would pass for harmless
+                raise WeightsError(
+                    f"{self.policy.name}: {', '.join(part.labels)} get scores that are no numbers: the weights behind "
+                    "them are damaged, or too large for float32."
+                )
+            for name, column in zip(part.labels, scores.T, strict=True):
                 seen[name] = tally(self.policy, name, column, mine.places)
         return seen
 
@@ -160,23 +166,36 @@ def view_of(encoder: Encoder, fit: Fit | None) -> ViewSpec:
     return replace(encoder.view, fit=fit) if fit else encoder.view
 
 
-def _described(policy: Policy, name: str, encoder: Encoder) -> Part:
-    """The labels that prompts describe to one encoder."""
-    labels = tuple(label for label in policy.labels if policy.encoder_of(label) == name and policy.prompts_of(label))
-    head = _prompts(policy, labels, encoder) if labels else Prompts((), (), 1, 1)
-    return Part(name, labels, lambda encoded: head.score(encoded.embeddings), head)
+def _check_names(policy: Policy, encoders: Mapping[str, Encoder]) -> None:
+    """Two folders may have one name; a verdict could then not tell whose views and fingerprints it means."""
+    names = [encoder.name for encoder in encoders.values()]
+    for name in names:
+        if names.count(name) > 1:
+            twice = ", ".join(path for path, encoder in encoders.items() if encoder.name == name)
+            raise PolicyError(f"{policy.name}: two encoders are called '{name}' ({twice}). Rename one of the folders.")
+
+
+def _in_words(policy: Policy) -> dict[str, list[str]]:
+    """The labels that prompts describe, by the encoder that reads them."""
+    described: dict[str, list[str]] = {}
+    for label in policy.labels:
+        if policy.prompts_of(label):
+            described.setdefault(policy.encoder_of(label), []).append(label)
+    return described
+
+
+def _described(policy: Policy, name: str, labels: Sequence[str], encoder: Encoder) -> Part:
+    head = _prompts(policy, labels, encoder)
+    return Part(name, tuple(labels), lambda encoded: head.score(encoded.embeddings), head)
 
 
 def _prompts(policy: Policy, labels: Sequence[str], encoder: Encoder) -> Prompts:
     if encoder.texts is None or encoder.temperature is None or encoder.logit_scale is None:
-        raise PolicyError(
-            f"{policy.name}: labels.{labels[0]} is described in words, but '{encoder.name}' reads no texts. "
-            "Give the label a head, or another encoder."
-        )
+        raise wordless(policy, labels[0], encoder.name)
     phrases = {text for label in labels for text in (*policy.prompts_of(label), *policy.anchors_of(label))}
     rows = _embedded(sorted(phrases), policy.templates, encoder)
 
-    def stacked(texts: Sequence[str]) -> Rows:
+    def stacked(texts: Sequence[str]) -> Floats:
         return np.stack([rows[text] for text in texts]) if texts else np.empty((0, encoder.dim), np.float32)
 
     return Prompts(
@@ -187,7 +206,7 @@ def _prompts(policy: Policy, labels: Sequence[str], encoder: Encoder) -> Prompts
     )
 
 
-def _embedded(phrases: Sequence[str], templates: Sequence[str], encoder: Encoder) -> dict[str, Rows]:
+def _embedded(phrases: Sequence[str], templates: Sequence[str], encoder: Encoder) -> dict[str, Floats]:
     """One row for each phrase: its embeddings in all templates, made one."""
     assert encoder.texts
     texts = [template.replace("{}", phrase) for phrase in phrases for template in templates]
@@ -215,12 +234,27 @@ def _head(policy: Policy, label: str, encoder: Encoder, is_classifier: bool, ope
     if is_classifier:
         if encoder.classifier is None:
             raise PolicyError(f"{where} is the encoder '{encoder.name}' itself, but that classifies nothing.")
+        if policy.labels[label].file:
+            raise PolicyError(f"{where} is the encoder '{encoder.name}' itself, which takes no file of its own.")
         return classifier_of(encoder)
     head = opened()
+    check_fits(where, head, encoder)
+    return head
+
+
+def wordless(policy: Policy, label: str, encoder: str) -> PolicyError:
+    """The error for a label in words whose encoder knows none."""
+    return PolicyError(
+        f"{policy.name}: labels.{label} is described in words, but '{encoder}' reads no texts. "
+        "Give the label a head, or another encoder."
+    )
+
+
+def check_fits(where: str, head: Head, encoder: Encoder) -> None:
+    """Raises `PolicyError` unless the head reads the encoder's embeddings."""
     check_space(where, head.name, head.encoder, encoder.name, encoder.identity)
     if head.dim != encoder.dim:
         raise PolicyError(f"{where} reads {head.dim} numbers; an embedding of '{encoder.name}' has {encoder.dim}.")
-    return head
 
 
 def classifier_of(encoder: Encoder) -> Head:
@@ -233,8 +267,8 @@ def check_space(where: str, head: str, reads: str, encoder: str, identity: str) 
     """Raises `PolicyError` unless the head reads the embeddings of the encoder that is to feed it."""
     if reads != identity:
         raise PolicyError(
-            f"{where} is '{head}', which reads embeddings of {reads}; the label's encoder '{encoder}' is {identity}. "
-            "Give the label the encoder that the head was made for."
+            f"{where} is '{head}', which reads embeddings of {reads}; its encoder here, '{encoder}', is {identity}. "
+            "Name the encoder that the head was made for."
         )
 
 
@@ -254,7 +288,7 @@ def column_of(policy: Policy, label: str, head: str, outputs: Sequence[str]) -> 
     return matches[0]
 
 
-def _columns(head: Head, columns: Sequence[int]) -> Callable[[Encoded], NDArray[np.float32]]:
+def _columns(head: Head, columns: Sequence[int]) -> Callable[[Encoded], Floats]:
     return lambda encoded: head.score(encoded.rows)[:, columns]
 
 

@@ -27,6 +27,7 @@ from moderato import plugins
 from moderato.bulk._part import Write, open_part
 from moderato.errors import RequestError
 from moderato.heads import Head
+from moderato.layers import unit_lengths
 from moderato.shards import Shard
 from moderato.types import Scores
 
@@ -38,7 +39,6 @@ _PIECE = 1 << 21
 _TOLD_EVERY_S = 0.1
 _SAVED_EVERY_S = 2.0
 _FEW = 256
-_ROUGHLY_ONE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,7 @@ def _check(head: Head, shards: Sequence[Shard], output: Path) -> None:
 
 
 def _is_unit(rows: NDArray[np.floating]) -> bool:
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
-    return bool((np.abs(lengths - 1) < _ROUGHLY_ONE).all())
+    return bool(unit_lengths(np.linalg.norm(rows.astype(np.float64), axis=1)).all())
 
 
 def _job(head: Head, shards: Sequence[Shard]) -> dict[str, str]:

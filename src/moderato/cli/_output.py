@@ -54,12 +54,17 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
+def titled(*titles: str) -> Table:
+    """An empty table with these columns; what is too wide for one is folded."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:
     """A row for each verdict: what was decided, and why."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("picture", overflow="fold")
-    table.add_column("action")
-    table.add_column("why", overflow="fold")
+    table = titled("picture", "action", "why")
     for verdict in verdicts:
         action = f"[{COLOURS[verdict.action]}]{verdict.action}[/]"
         table.add_row(escape(visible(verdict.source)), action, escape(_why(verdict)))
@@ -68,9 +73,7 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
 
 def classification_table(answers: Iterable[Classification]) -> Table:
     """A row for each picture: its label, and the likeliest ones."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("picture", "prediction", "probabilities"):
-        table.add_column(title, overflow="fold")
+    table = titled("picture", "prediction", "probabilities")
     for answer in answers:
         shown = answer.unscannable or _scores(answer.probabilities)
         table.add_row(escape(visible(answer.source)), escape(answer.prediction or "unscannable"), escape(shown))

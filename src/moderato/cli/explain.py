@@ -12,12 +12,12 @@ from rich.table import Table
 
 from moderato.assemble import DEFAULT_POLICY, Workshop
 from moderato.cli._options import Json
-from moderato.cli._output import print_json, print_notes, print_table, verdict_table
+from moderato.cli._output import print_json, print_notes, print_table, titled, verdict_table
 from moderato.cli._sources import expand
-from moderato.errors import RequestError
+from moderato.errors import RequestError, Unscannable
 from moderato.explain import Explanation, Ground, Likeness, draw_heatmap
 from moderato.explain import explain as explained
-from moderato.media.load import Sendable
+from moderato.media.load import Sendable, load
 from moderato.moderator import Moderator
 from moderato.settings import read_settings
 
@@ -40,7 +40,8 @@ def explain(
     if len(found) != 1:
         raise RequestError(f"{source} holds {len(found)} pictures; explain looks at one.")
     moderator = Workshop(read_settings()).moderator(policy, keep=True)
-    explanation = explained(moderator, found[0])
+    loaded = _loaded(moderator, found[0])
+    explanation = explained(moderator, loaded)
     if json:
         print_json(explanation.to_dict())
     else:
@@ -48,7 +49,15 @@ def explain(
         print_notes([explanation.verdict.notes])
         print_table(_table(explanation))
     if heatmap and explanation.grounds:
-        _draw(moderator, found[0], label, heatmap)
+        _draw(moderator, loaded, label, heatmap)
+
+
+def _loaded(moderator: Moderator, source: Sendable) -> Sendable:
+    """Its bytes, so that both the table and the heatmap are of one picture; itself where they cannot be had."""
+    try:
+        return load(source, moderator.limits, moderator.fetching)
+    except Unscannable:
+        return source
 
 
 def _draw(moderator: Moderator, source: Sendable, label: str | None, file: Path) -> None:
@@ -63,9 +72,7 @@ def _draw(moderator: Moderator, source: Sendable, label: str | None, file: Path)
 
 
 def _table(explanation: Explanation) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("label", "score", "review", "block", "nearest prompt", "nearest anchor", "evidence"):
-        table.add_column(title, overflow="fold")
+    table = titled("label", "score", "review", "block", "nearest prompt or head", "nearest anchor", "evidence")
     for ground in sorted(explanation.grounds, key=lambda ground: -ground.score):
         thresholds = ["" if value is None else f"≥ {value:.2f}" for value in (ground.review, ground.block)]
         table.add_row(
@@ -80,7 +87,7 @@ def _table(explanation: Explanation) -> Table:
 
 
 def _spoke_for(ground: Ground) -> str:
-    return f"head {ground.head}" if ground.head else _likeness(ground.prompt)
+    return f"{ground.head}: {ground.output}" if ground.head else _likeness(ground.prompt)
 
 
 def _likeness(likeness: Likeness | None) -> str:

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from moderato.assemble import Workshop
 from moderato.cards import EncoderCard, Figure, HeadCard, encoder_card, encoder_names, head_card, head_names
 from moderato.cli._options import Json
-from moderato.cli._output import print_json, print_table
+from moderato.cli._output import print_json, print_table, titled
 from moderato.errors import CardError, RequestError, nearest
 from moderato.settings import read_settings
 
@@ -32,14 +32,14 @@ def list_models(json: Json = False) -> None:
             for card in cards:
                 print_json({"card": kind, **card.model_dump(), "here": workshop.present(card)})
         return
-    table = _titled("encoder", "here", "view", "work", "what it is")
+    table = titled("encoder", "here", "view", "work", "what it is")
     for encoder in encoders:
         here = workshop.present(encoder)
         work = f"{encoder.gflops:g} GFLOP" if encoder.gflops else ""
         table.add_row(encoder.name, "yes" if here else "", f"{encoder.side} px", work, encoder.description)
     print_table(table)
     Console().print()
-    table = _titled("head", "here", "reads", "scores", "what it is")
+    table = titled("head", "here", "reads", "scores", "what it is")
     for head in heads:
         here = workshop.present(head)
         table.add_row(head.name, "yes" if here else "", head.encoder, ", ".join(head.labels), head.description)
@@ -93,12 +93,15 @@ def export(
         str | None, typer.Option(metavar="NAME|FILE", help="Scores too: a head for this encoder, or its own name.")
     ] = None,
 ) -> None:
-    """Write one ONNX file that runs anywhere: uint8 views in, embeddings and scores out."""
+    """Write one ONNX file that runs in any ONNX Runtime: uint8 views in, embeddings and scores out."""
     if file.suffix != ".onnx":
         raise RequestError(f"{file}: the file is written as .onnx; name it so.")
-    written = Workshop(read_settings()).export(name, file, head)
-    for line in written:
-        typer.echo(line)
+    encoder, scores = Workshop(read_settings()).export(name, file, head)
+    side = encoder.view.side
+    typer.echo(f"{file}: views uint8 (N, {side}, {side}, 3), cut as '{encoder.view}'")
+    typer.echo(f"  → embedding float32 (N, {encoder.dim}), unit length")
+    if scores:
+        typer.echo(f"  → scores float32 (N, {len(scores.labels)}): {', '.join(scores.labels)}")
 
 
 def _card(name: str) -> EncoderCard | HeadCard:
@@ -107,13 +110,6 @@ def _card(name: str) -> EncoderCard | HeadCard:
     if name in encoder_names():
         return encoder_card(name)
     raise CardError(f"There is no encoder or head '{name}'. {nearest(name, [*encoder_names(), *head_names()])}")
-
-
-def _titled(*titles: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    return table
 
 
 def _encoder_facts(card: EncoderCard) -> dict[str, str]:

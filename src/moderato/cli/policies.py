@@ -13,7 +13,7 @@ from rich.table import Table
 from moderato.assemble import Workshop, check_policy
 from moderato.cards import encoder_card, encoder_names, head_card, head_names
 from moderato.cli._options import Json
-from moderato.cli._output import COLOURS, print_json, print_table, watched
+from moderato.cli._output import COLOURS, print_json, print_table, titled, watched
 from moderato.cli._sources import expand
 from moderato.errors import RequestError, nearest
 from moderato.media.load import Sendable, name_of
@@ -32,9 +32,7 @@ def list_policies(json: Json = False) -> None:
         for policy in policies:
             print_json(policy.model_dump())
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("policy", "encoder", "labels", "what it is for"):
-        table.add_column(title, overflow="fold")
+    table = titled("policy", "encoder", "labels", "what it is for")
     for policy in policies:
         table.add_row(policy.name, ", ".join(policy.encoders), str(len(policy.labels)), policy.description)
     print_table(table)
@@ -85,9 +83,7 @@ def run_cases(
     moderator = Workshop(read_settings()).moderator(file, keep=True)
     verdicts = watched(moderator.check_many(source for source, _ in expected), len(expected))
     wrong = 0
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("picture", "expected", "found", "why"):
-        table.add_column(title, overflow="fold")
+    table = titled("picture", "expected", "found", "why")
     for (source, wanted), verdict in zip(expected, verdicts, strict=True):
         found = "unscannable" if verdict.unscannable else verdict.action
         wrong += found != wanted
@@ -128,6 +124,9 @@ def _pictures(folder: Path) -> list[Sendable]:
 def _because(verdict: Verdict) -> str:
     if verdict.unscannable:
         return verdict.unscannable
+    if verdict.reasons:
+        reason = verdict.reasons[0]
+        return f"{reason.label} {reason.score:.3f} ≥ {reason.threshold:g}"
     label = max(verdict.scores, key=lambda name: verdict.scores[name])
     return f"highest: {label} {verdict.scores[label]:.3f}"
 
@@ -145,9 +144,7 @@ def _limits(policy: Policy) -> dict[str, str]:
 
 
 def _labels(policy: Policy) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("label", "review", "block", "evidence", "looks for"):
-        table.add_column(title, overflow="fold")
+    table = titled("label", "review", "block", "evidence", "looks for")
     for name, label in policy.labels.items():
         thresholds = ["" if value is None else f"≥ {value:.2f}" for value in (label.review, label.block)]
         table.add_row(escape(name), *thresholds, escape(label.evidence), _looks_for(policy, name, label))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from moderato import plugins
 from moderato.encoders import _layouts
 from moderato.encoders._identity import identity as identity_of
+from moderato.encoders._identity import state_of_towers
 from moderato.encoders._prompt_cache import PromptCache
 from moderato.encoders._texts import Texts, finite
 from moderato.encoders._towers import Classifier, TextTower, Towers, VisionTower
@@ -77,6 +79,11 @@ class Encoder:
         """What cosines are multiplied by before a softmax; near 100 for trained CLIPs."""
         return self.towers.logit_scale
 
+    @cached_property
+    def space(self) -> str:
+        """What caches know its embeddings by: the identity, and the very files and figures they were made with."""
+        return f"{self.identity}/{sha256(state_of_towers(self.towers).encode()).hexdigest()[:16]}"
+
     @property
     def classifier(self) -> Classifier | None:
         """The labels and the dense layer that came with it, when it is a picture classifier."""
@@ -102,7 +109,9 @@ class Encoder:
         """The same, not yet of unit length."""
         patches = self._open_patches()
         with self._turn:
-            return patches(views)
+            rows = patches(views)
+        finite(rows.reshape(-1, self.dim), self.name)
+        return rows
 
     def _open_vision(self) -> Callable[[Views], Rows]:
         with self._lock:

@@ -14,7 +14,7 @@ _KEPT = 100
 
 def identity(towers: Towers, memory: Path | None) -> str:
     """`sha256:...` of all that embeds; `memory` is a JSON file of those already known, by the state of their files."""
-    state = " ".join([*map(state_of, towers.vision.tensors.files), towers.figures])
+    state = state_of_towers(towers)
     known = _read(memory)
     if state in known:
         return known[state]
@@ -22,6 +22,11 @@ def identity(towers: Towers, memory: Path | None) -> str:
     if memory:
         _write(memory, {**known, state: fresh})
     return fresh
+
+
+def state_of_towers(towers: Towers) -> str:
+    """Changes whenever what embeds may have: the files' numbers, or how the config says they are used."""
+    return " ".join([*map(state_of, towers.vision.tensors.files), towers.figures])
 
 
 def state_of(file: Path) -> str:

@@ -26,7 +26,7 @@ class PromptCache:
     """
 
     def __init__(self, file: Path | None, in_memory: int = 10_000, on_disk: int = 50_000) -> None:
-        self._kept = FileCache(file, on_disk, "prompt embeddings")
+        self._kept = FileCache(file, "prompt embeddings", most=on_disk)
         self._in_memory = in_memory
         self._rows: OrderedDict[tuple[str, str], Row] = OrderedDict()
         self._lock = threading.Lock()

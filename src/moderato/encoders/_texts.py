@@ -110,9 +110,10 @@ class Texts:
 
 
 def finite(rows: T, name: str) -> T:
-    """The same rows `(N, D)`. Raises `WeightsError` when one has no length: no threshold is ever met by NaN."""
-    if not np.isfinite(np.einsum("nd,nd->n", rows, rows)).all():
-        raise WeightsError(f"{name}: its weights give embeddings that are no numbers. The files are damaged.")
+    """The same rows `(N, D)`. Raises `WeightsError` when one has no length: it would pass as safe."""
+    squared = np.einsum("nd,nd->n", rows, rows)
+    if not (np.isfinite(squared) & (squared > 0)).all():
+        raise WeightsError(f"{name}: its weights give embeddings that are no numbers, or all 0. The files are damaged.")
     return rows
 
 

@@ -206,9 +206,19 @@ class Classifier:
 
     @property
     def network(self) -> Network:
-        """Rows `(N, D)` → shares `(N, L)` that sum to 1; read anew each time."""
-        linear = Linear(self.tensors.read(self.weight), self.tensors.read(self.bias))
-        return Network((linear,), "softmax", unit=False)
+        """Rows `(N, D)` → shares `(N, L)` that sum to 1; read anew each time.
+
+        Raises `WeightsError` when a number of it is not finite.
+        """
+        return Network((Linear(self._read(self.weight), self._read(self.bias)),), "softmax", unit=False)
+
+    def _read(self, ref: TensorRef) -> NDArray[np.float32]:
+        tensor = np.array(self.tensors.read(ref))  # a copy: it outlives the mapping's pages
+        if not np.isfinite(tensor).all():
+            raise WeightsError(
+                f"{self.tensors.where(ref.name)}: tensor '{ref.name}' holds numbers that are not finite."
+            )
+        return tensor
 
     def check(self, dim: int) -> None:
         """Raise `WeightsError` unless there is a weight for every label and each is for embeddings of size `dim`."""

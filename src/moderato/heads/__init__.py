@@ -11,6 +11,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
+from moderato.errors import RequestError
 from moderato.layers import Network
 from moderato.types import Scores
 
@@ -30,8 +31,16 @@ class Head:
     measured: str = ""
 
     def score(self, embeddings: NDArray[np.floating]) -> Scores:
-        """Scores `(N, L)` in 0..1 for embeddings `(N, D)` of any float type; NaN for a row that is not finite."""
-        return self.network(embeddings)
+        """Scores `(N, L)` in 0..1 for embeddings `(N, D)` of any float type; NaN for a row that is not finite.
+
+        Raises `RequestError` for another shape.
+        """
+        shape = np.shape(embeddings)
+        if len(shape) != 2 or shape[1] != self.dim:
+            raise RequestError(
+                f"'{self.name}' reads embeddings (N, {self.dim}) of {self.encoder}; these have the shape {shape}."
+            )
+        return self.network(np.asarray(embeddings))
 
     @property
     def dim(self) -> int:

@@ -47,14 +47,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from moderato.cards import HeadCard
 from moderato.errors import CardError, WeightsError
 from moderato.heads import Head
-from moderato.heads._tensors import checked, read_safetensors
-from moderato.layers import Affine, Layer, Linear, Network, Output, Relu, Rows
+from moderato.heads._tensors import checked, read_safetensors, write_safetensors
+from moderato.layers import Affine, Floats, Layer, Linear, Network, Output, Relu
 
 _KINDS = {
     frozenset({"weight", "bias"}): "linear",
@@ -107,7 +105,7 @@ def write(head: Head, file: Path) -> None:
 
     Raises `WeightsError` when it holds another layer, or numbers that are not finite, or the file cannot be written.
     """
-    tensors: dict[str, Rows] = {}
+    tensors: dict[str, Floats] = {}
     relus = []
     for i, layer in enumerate(head.network):
         if isinstance(layer, Linear):
@@ -133,10 +131,12 @@ def write(head: Head, file: Path) -> None:
     }
     part = file.with_name(f"{file.name}.part")
     try:
-        save_file({name: checked(file, name, array) for name, array in tensors.items()}, part, metadata)
+        write_safetensors(part, {name: checked(file, name, array) for name, array in tensors.items()}, metadata)
         os.replace(part, file)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise WeightsError(f"{file} cannot be written ({error}).") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _read_facts(file: Path, metadata: Mapping[str, str]) -> _Facts:
@@ -160,7 +160,7 @@ def _read_facts(file: Path, metadata: Mapping[str, str]) -> _Facts:
 
 
 def _read_layers(file: Path, facts: _Facts, tensors: Mapping[str, NDArray[Any]]) -> Network:
-    places: dict[int, dict[str, Rows]] = {}
+    places: dict[int, dict[str, Floats]] = {}
     for name, array in tensors.items():
         match = re.fullmatch(r"(\d{1,4})\.(\w+)", name)
         if not match:
@@ -175,7 +175,7 @@ def _read_layers(file: Path, facts: _Facts, tensors: Mapping[str, NDArray[Any]])
     return Network(tuple(ordered.values()), facts.output, facts.unit)
 
 
-def _layer(file: Path, i: int, parts: Mapping[str, Rows], epsilon: float) -> Layer:
+def _layer(file: Path, i: int, parts: Mapping[str, Floats], epsilon: float) -> Layer:
     kind = _KINDS.get(frozenset(parts))
     if kind is None:
         known = "; ".join(", ".join(sorted(names)) for names in _KINDS)
@@ -194,7 +194,7 @@ def _layer(file: Path, i: int, parts: Mapping[str, Rows], epsilon: float) -> Lay
     return _batch_norm(file, i, parts, epsilon)
 
 
-def _batch_norm(file: Path, i: int, parts: Mapping[str, Rows], epsilon: float) -> Affine:
+def _batch_norm(file: Path, i: int, parts: Mapping[str, Floats], epsilon: float) -> Affine:
     """`(x - running_mean) / sqrt(running_var + epsilon) * weight + bias`, folded."""
     spread = parts["running_var"].astype(np.float64) + epsilon
     if not (spread > 0).all():

@@ -45,7 +45,7 @@ from moderato.cards import HeadCard
 from moderato.errors import CardError, SettingsError, WeightsError, nearest
 from moderato.heads import Head
 from moderato.heads._tensors import checked
-from moderato.layers import Affine, Curves, Layer, Linear, Network, Relu, Rows
+from moderato.layers import Affine, Curves, Floats, Layer, Linear, Network, Relu
 
 Mode = Literal["smooth", "lookup", "raw"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -79,10 +79,10 @@ class Ranks:
 
     columns: NDArray[np.int64]
     keys: tuple[NDArray[np.int64], ...]
-    ranks: tuple[Rows, ...]
+    ranks: tuple[Floats, ...]
 
-    def __call__(self, rows: Rows) -> Rows:
-        result: Rows = rows.copy()
+    def __call__(self, rows: Floats) -> Floats:
+        result: Floats = rows.copy()
         for column, keys, ranks in zip(self.columns, self.keys, self.ranks, strict=True):
             values = rows[:, column].astype(np.float16)
             finite = np.isfinite(values)
@@ -171,8 +171,7 @@ def _curves(vocabularies: Mapping[int, NDArray[np.float64]]) -> Curves:
     x, y = [], []
     for values in vocabularies.values():
         order = np.argsort(values)
-        knots = min(_KNOTS, len(order))
-        bins = np.split(order, np.arange(1, knots) * len(order) // knots)
+        bins = np.split(order, np.arange(1, _KNOTS) * len(order) // _KNOTS)
         x.append([values[each].mean() for each in bins])
         y.append([each.mean() + 1 for each in bins])
     return Curves(np.array(list(vocabularies)), np.array(x, np.float32), np.array(y, np.float32))
@@ -207,7 +206,7 @@ def _vocabularies(file: Path, facts: _Facts, graph: bytes) -> dict[int, NDArray[
     except (ValueError, IndexError) as error:
         raise WeightsError(f"{file}: {_GRAPH} is damaged ({error}).") from error
     for column, values in found.items():
-        if not len(values) or not (np.abs(values) < 1e4).all() or not 0 <= column < facts.widths[0]:
+        if len(values) < _KNOTS or not (np.abs(values) < 1e4).all() or not 0 <= column < facts.widths[0]:
             raise WeightsError(f"{file}: {_GRAPH} holds no vocabulary of column {column}: not the card's file.")
     return found
 

@@ -65,4 +65,4 @@ def _read_tensors(file: Path) -> Mapping[str, torch.Tensor]:
         raise WeightsError(f"{file}: not a whole file of tensors that PyTorch saved ({reason}).") from error
     if not isinstance(found, dict):
         raise WeightsError(f"{file}: it should hold tensors by name, found a {type(found).__name__}.")
-    return {str(name): tensor.float() for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
+    return {str(name): tensor.detach().float() for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}

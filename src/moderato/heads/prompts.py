@@ -10,19 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from moderato.layers import Floats, sigmoid, softmax
 from moderato.types import Embeddings, Scores
-
-Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class LabelRows:
     """What one label looks for: prompt embeddings `(P, D)` and anchor embeddings `(A, D)`, rows of unit length."""
 
-    prompts: Rows
-    anchors: Rows
+    prompts: Floats
+    anchors: Floats
 
 
 @dataclass(frozen=True)
@@ -42,34 +40,23 @@ class Prompts:
         for column, label in enumerate(self.labels):
             if column not in exclusive:
                 gap = best[:, column] - _best(embeddings, label.anchors)
-                scores[:, column] = _sigmoid(self.temperature * gap)
+                scores[:, column] = sigmoid(self.temperature * gap)
         for group in self.groups:
-            scores[:, group] = _softmax(self.logit_scale * best[:, group])
+            scores[:, group] = softmax(self.logit_scale * best[:, group])
         return Scores(scores)
 
 
-def ensemble(rows: Embeddings) -> Rows:
+def ensemble(rows: Embeddings) -> Floats:
     """One embedding `(D,)` for one prompt in several templates: their mean, of unit length again.
 
     As CLIP's own zero-shot classifier does it (open_clip, zero_shot_classifier.py).
     """
     mean = rows.mean(axis=0)
-    unit: Rows = mean / np.linalg.norm(mean)
+    unit: Floats = mean / np.linalg.norm(mean)
     return unit
 
 
-def _best(embeddings: Embeddings, rows: Rows) -> Rows:
-    cosines: Rows = embeddings @ rows.T  # (N, P)
-    best: Rows = cosines.max(axis=1)
+def _best(embeddings: Embeddings, rows: Floats) -> Floats:
+    cosines: Floats = embeddings @ rows.T  # (N, P)
+    best: Floats = cosines.max(axis=1)
     return best
-
-
-def _sigmoid(logits: Rows) -> Rows:
-    score: Rows = np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * logits))  # unlike 1 / (1 + exp), never overflows
-    return score
-
-
-def _softmax(logits: Rows) -> Rows:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    share: Rows = shifted / shifted.sum(axis=1, keepdims=True)
-    return share

@@ -1,8 +1,8 @@
 """Embeddings of pictures already seen: another policy, head or threshold then costs no encoding.
 
 They are found by all that decides them: the digest of the bytes, the limits of decoding, how the views are cut, the
-encoder's identity and its precision. An entry holds the rows of all views of one source, where they were cut, and the
-picture's size.
+encoder's identity, its files and its precision. An entry holds the rows of all views of one source, where they were
+cut, and the picture's size.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _PRECISION = "float32"
 class EmbeddingCache:
     """What encoders made of sources; thread-safe, and several processes may share the file.
 
-    `file` None keeps nothing. Beyond `most` sources the oldest go: half a million are some 1.5 GB with one view each.
+    `file` None keeps nothing. Beyond `max_bytes` of the file the oldest go; a view takes some 2 to 4 KB.
     """
 
-    def __init__(self, file: Path | None, most: int = 500_000) -> None:
-        self._kept = FileCache(file, most, "embeddings")
+    def __init__(self, file: Path | None, max_bytes: int = 2**30) -> None:
+        self._kept = FileCache(file, "embeddings", max_bytes=max_bytes)
 
     def get(self, keys: Iterable[str]) -> dict[str, Encoded]:
         """Those that are known, by key."""
@@ -44,23 +44,24 @@ class EmbeddingCache:
             self._kept.put({key: _packed(item) for key, item in encoded.items()})
 
 
-def key_of(digest: str, limits: object, spec: ViewSpec, identity: str) -> str:
-    """What the rows of a source are found by."""
-    return sha256(repr((_MADE, digest, limits, spec, identity, _PRECISION)).encode()).hexdigest()
+def key_of(digest: str, limits: object, spec: ViewSpec, space: str) -> str:
+    """What the rows of a source are found by; `space` is the encoder's."""
+    return sha256(repr((_MADE, digest, limits, spec, space, _PRECISION)).encode()).hexdigest()
 
 
 def _packed(encoded: Encoded) -> bytes:
     facts = {"size": encoded.size, "places": [asdict(place) for place in encoded.places]}
-    return json.dumps(facts).encode() + b"\n" + encoded.rows.astype("<f4").tobytes()
+    body = json.dumps(facts).encode() + b"\n" + encoded.rows.astype("<f4").tobytes()
+    return sha256(body).digest() + body
 
 
 def _unpacked(value: bytes) -> Encoded | None:
-    head, _, body = value.partition(b"\n")
-    try:
-        facts = json.loads(head)
-        places = tuple(Place(tuple(place["box"]), place["time"]) for place in facts["places"])
-        rows = np.frombuffer(body, "<f4").astype(np.float32).reshape(len(places), -1)
-        return Encoded(places, Rows(rows), (facts["size"][0], facts["size"][1]))
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        _LOG.warning("a kept embedding is damaged and is made anew (%s)", error)
+    check, body = value[: sha256().digest_size], value[sha256().digest_size :]
+    if sha256(body).digest() != check:
+        _LOG.warning("a kept embedding is damaged and is made anew")
         return None
+    head, _, rows = body.partition(b"\n")
+    facts = json.loads(head)
+    places = tuple(Place(tuple(place["box"]), place["time"]) for place in facts["places"])
+    array = np.frombuffer(rows, "<f4").astype(np.float32).reshape(len(places), -1)
+    return Encoded(places, Rows(array), (facts["size"][0], facts["size"][1]))

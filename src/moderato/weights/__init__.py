@@ -147,7 +147,7 @@ class _Model:
             self.blank = _Record(origin.repo)
         else:
             self.needed = ((origin.file,),)
-            self.folders = ["", name]
+            self.folders = ["", name] if origin.sha256 else [name]  # without a hash a name tells too little
             self.page = public(origin.url)
             known = f" sha256:{origin.sha256}" if origin.sha256 else ""
             self.blank = _Record(self.page + known, files={origin.file: File(origin.sha256)})

@@ -1,4 +1,4 @@
-"""`GET /v1/encoders`, `GET /v1/policies`: what this service knows and what it was told about it."""
+"""`GET /v1/encoders`, `GET /v1/heads`, `GET /v1/policies`: what this service knows and was told about it."""
 
 from __future__ import annotations
 
