@@ -179,7 +179,7 @@ def test_a_policys_own_encoder_is_behind_classify_before_others_are(tmp_path: Pa
 def test_embeddings_of_another_shape_are_refused_in_a_sentence(tmp_path: Path) -> None:
     head = load_head(written_head(tmp_path / "mine.safetensors", "openai/ViT-B-32", 128, "spam"))
     for wrong in (np.zeros((2, 64)), np.zeros(128), np.zeros((1, 2, 128))):
-        with pytest.raises(RequestError, match=r"'mine' reads embeddings \(N, 128\) of openai/ViT-B-32; these have"):
+        with pytest.raises(RequestError, match=r"'mine' reads embeddings \(N, 128\) of openai/ViT-B-32; these are"):
             head.score(wrong)
     assert head.score(np.ones((0, 128))).shape == (0, 1)
     with pytest.raises(SettingsError, match="takes no file and has no modes"):

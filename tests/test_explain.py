@@ -99,11 +99,26 @@ def test_of_an_animation_the_frame_is_drawn_where_the_label_was_seen(moderator: 
     assert 0 <= time <= 2
 
 
+def test_frames_without_times_are_told_apart(moderator: Moderator) -> None:
+    frames = [Image.open(SAMPLES / f"{name}.png").convert("RGB") for name in ("cat", "cat", "knife", "cat")]
+    source = Source(encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:]), "pages")
+    explanation = explain(moderator, source)
+    knife = next(ground for ground in explanation.grounds if ground.label == "knife")
+    assert (knife.time, knife.frame) == (0, 2)
+    assert knife.prompt is not None
+    assert knife.anchor is not None
+    assert knife.prompt.cosine > knife.anchor.cosine
+    drawn = np.asarray(Image.open(io.BytesIO(draw_heatmap(moderator, source, "knife")[1])), float).mean(axis=2)
+    pages = [np.asarray(frame.convert("L"), float) for frame in frames]
+    alike = [np.corrcoef(drawn.ravel(), page.ravel())[0, 1] for page in pages]
+    assert np.argmax(alike) == 2
+
+
 def test_overlapping_views_share_the_canvas_and_what_no_view_shows_stays_grey() -> None:
     grey = Image.new("RGB", (100, 50), (100, 100, 100))
     ImageDraw.Draw(grey).rectangle((0, 0, 9, 9), fill=(0, 0, 0))
     cold, hot = np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32)
-    png = draw_heat(encoded(grey), 0.0, [((0, 0, 40, 50), cold), ((20, 0, 60, 50), hot)], Limits())
+    png = draw_heat(encoded(grey), 0, [((0, 0, 40, 50), cold), ((20, 0, 60, 50), hot)], Limits())
     drawn = np.asarray(Image.open(io.BytesIO(png)), dtype=int)
     assert tuple(drawn[30, 80]) == (100, 100, 100)
     assert tuple(drawn[30, 10]) == (100, 100, 100)  # the coldest is not coloured either

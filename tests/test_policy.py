@@ -100,8 +100,15 @@ def test_prompts_and_anchors_have_their_defaults(tmp_path: Path) -> None:
         (('anchors = ["a fish"]', 'output = "x"'), r"labels.cat: 'output' is about a head, but the label names none"),
         (('anchors = ["a fish"]', 'file = "x.npy"'), r"labels.cat: 'file' is about a head"),
         (('anchors = ["a fish"]', 'haed = "x"'), r"labels.cat.haed is not a key here. Did you mean 'head'"),
-        (("review = 0.5", "platt = [0.0, 1.0]"), r"labels.knife: platt is \[slope, shift\] with a slope above 0"),
+        (
+            ("review = 0.5", "platt = [0.0, 1.0]"),
+            r"labels.knife: platt is \[slope, shift\]: a slope above 0, and both at most 10000",
+        ),
         (("review = 0.5", "platt = [1.0]"), r"labels.knife.platt"),
+        (("review = 0.5", "platt = [1e39, -1e39]"), r"both at most 10000"),
+        (("review = 0.5", f"platt = [{10**400}, 0]"), r"labels.knife"),
+        (("review = 0.5", "platt = [true, false]"), r"labels.knife.platt"),
+        (("[labels.knife]", "x = " + "[" * 5000), "not a readable TOML file"),
         (("review = 0.5", 'platt = ["a", 1]'), r"labels.knife.platt"),
         (("review = 0.5", 'evidence = "none"'), r"labels.knife: evidence says 'measured: by whom, on what'"),
         (
@@ -202,6 +209,21 @@ def test_platt_keeps_the_order_so_the_highest_view_stays_the_highest(tmp_path: P
     text = GOOD.replace("review = 0.5", "platt = [2.0, 0.3]\nreview = 0.5")
     _, (reason,), _ = decided(read_policy(written(tmp_path, text)), [0.1, 0.2], [0.95, 0.1], [0.3, 0.3])
     assert reason.time == 1.0
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(GOOD, "utf-8-sig")
+    assert read_policy(file).name == "mine"
+
+
+def test_where_a_policy_lies_is_no_part_of_its_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = GOOD.replace('"tiny"', '"./sub/../weights"')
+    here = read_policy(written(tmp_path, text))
+    monkeypatch.chdir(tmp_path)
+    assert read_policy("mine.toml").fingerprint == here.fingerprint
+    assert read_policy("mine.toml").encoder == str(tmp_path / "weights")
+    assert here.fingerprint != read_policy(written(tmp_path, text.replace("weights", "others"))).fingerprint
 
 
 def test_equal_policies_have_equal_fingerprints(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,11 +104,27 @@ class Reference:
     @torch.inference_mode()
     def patches(self, pictures: list[Image.Image]) -> Array:
         vision = self.model.vision_model
-        tokens = vision(pixel_values=self.pixels(pictures)).last_hidden_state[:, 1:]
+        with each_alone(vision.encoder.layers[-1].self_attn):
+            tokens = vision(pixel_values=self.pixels(pictures)).last_hidden_state[:, 1:]
         rows = self.model.visual_projection(vision.post_layernorm(tokens))
         rows = rows / rows.norm(dim=-1, keepdim=True)
         grid = round(rows.shape[1] ** 0.5)
         return rows.reshape(len(pictures), grid, grid, -1).numpy()
+
+
+@contextmanager
+def each_alone(attention: torch.nn.Module) -> Iterator[None]:
+    """In this attention every token sees itself alone, as in the graph for patches."""
+
+    def forward(hidden_states: torch.Tensor, *_: object, **__: object) -> tuple[torch.Tensor, None]:
+        out = attention.o_proj if hasattr(attention, "o_proj") else attention.out_proj
+        return out(attention.v_proj(hidden_states)), None
+
+    usual, attention.forward = attention.forward, forward
+    try:
+        yield
+    finally:
+        attention.forward = usual
 
 
 def images(pixels: NDArray[np.uint8]) -> list[Image.Image]:
@@ -230,7 +247,8 @@ class SiglipReference:
         """Each patch as the pooling head sees it when it is alone."""
         vision = self.model.vision_model
         pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
-        tokens = vision(pixel_values=pixels).last_hidden_state
+        with each_alone(vision.encoder.layers[-1].self_attn):
+            tokens = vision(pixel_values=pixels).last_hidden_state
         rows = vision.head(tokens.reshape(-1, 1, tokens.shape[-1]))
         grid = round(tokens.shape[1] ** 0.5)
         return (rows / rows.norm(dim=-1, keepdim=True)).reshape(len(pictures), grid, grid, -1).numpy()
@@ -249,7 +267,9 @@ class VitReference:
         pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
         tokens = self.model.vit(pixel_values=pixels).last_hidden_state
         probabilities = self.model.classifier(tokens[:, 0]).softmax(dim=1)
-        return {"rows": tokens[:, 0].numpy(), "patches": tokens[:, 1:].numpy(), "probabilities": probabilities.numpy()}
+        with each_alone(self.model.vit.layers[-1].attention):
+            patches = self.model.vit(pixel_values=pixels).last_hidden_state[:, 1:]
+        return {"rows": tokens[:, 0].numpy(), "patches": patches.numpy(), "probabilities": probabilities.numpy()}
 
 
 @pytest.fixture(scope="module", params=SIGLIPS)

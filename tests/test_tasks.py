@@ -222,8 +222,31 @@ def test_a_score_that_is_no_number_never_passes_as_safe(house: House) -> None:
         head, network=Network((broken, Linear(np.eye(2, dtype="f4"), broken.bias)), "softmax")
     )
     moderator = house.moderator(policy({"nsfw": {"head": "nsfw", "review": 0.5}}))
-    with pytest.raises(WeightsError, match="nsfw get scores that are no numbers"):
+    with pytest.raises(WeightsError, match="gives scores that are no numbers: its weights are damaged"):
         moderator.check(PICTURES[0])
+
+
+class NoNumber:
+    """A layer that fails on one row."""
+
+    arrays = ()
+
+    def __init__(self, row: Any) -> None:
+        self.row = row
+
+    def __call__(self, rows: Any) -> Any:
+        return np.where(np.abs(rows - self.row).max(axis=1, keepdims=True) < 1e-5, np.float32(np.nan), rows)
+
+
+def test_a_picture_whose_score_is_no_number_is_unscannable_and_takes_no_other_with_it(house: House) -> None:
+    head, seen = house.heads["nsfw"], house.encoders["quick"]
+    spec = replace(seen.view, fit="squash")
+    odd = seen.encode(Views(np.stack([prepare(PICTURES[1].data, [spec], Limits()).views[spec][0].pixels])))
+    layers = (NoNumber(odd[0]), *head.network.layers)
+    house.heads["nsfw"] = replace(head, network=Network(layers, "sigmoid"))
+    good, bad, last = house.moderator(policy({"nsfw": {"head": "nsfw", "review": 0.5}})).check_many(PICTURES[:3])
+    assert bad.unscannable == "no_score: the score of nsfw is no number."
+    assert (bad.action, good.unscannable, last.unscannable) == ("review", None, None)
 
 
 def test_another_configuration_of_the_same_weights_is_another_entry(house: House, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -97,8 +98,10 @@ class Workshop:
         cannot be had or read.
         """
         folder = Path(name)
-        if name not in encoder_names() and folder.is_dir():
+        if name not in encoder_names() and _is_folder(folder):
             return self._open(folder, folder.name)
+        if "/" in name:
+            raise CardError(f"{name}: there is no such encoder folder.")
         card = encoder_card(name)
         opened = self._open(self.files(card), name, card)
         _agree(card, opened)
@@ -116,7 +119,7 @@ class Workshop:
                 raise SettingsError(f"'{name}' has no modes; only the heads in LAION's archives do.")
             extra = {"mode": mode} if mode else {}
             return cast("Head", kind.read(self._head_file(card, file), card, **extra))
-        if name in encoder_names() or Path(name).is_dir():
+        if name in encoder_names() or _is_folder(Path(name)):
             encoder = self.encoder(name)
             if encoder.classifier is None:
                 raise CardError(f"'{name}' is an encoder that classifies nothing; a head reads its embeddings.")
@@ -130,11 +133,9 @@ class Workshop:
     def _head_file(self, card: HeadCard, file: str | None) -> Path:
         """Where a head's file is; downloads it when it is missing."""
         if file and "://" not in file:
-            if not Path(file).is_file():
-                raise WeightsError(f"{file}: there is no such file; it should be that of the head '{card.name}'.")
+            _check_file(card, file)
             return Path(file)
-        if not file and not card.url:
-            raise _fileless(card)
+        _check_file(card, file)
         origin = UrlFile(file) if file else UrlFile(str(card.url), card.sha256)
         if not file:
             return self.store.path(card.name, origin) / origin.file
@@ -167,18 +168,20 @@ class Workshop:
             _LOG.warning("%s", error)
             return False
 
-    def export(self, name: str, file: Path, head: str | None = None) -> tuple[Encoder, Head | None]:
-        """Write an encoder, and a head of it, as one ONNX file; both are returned.
+    def export(
+        self, name: str, file: Path, head: str | None = None, own: str | None = None
+    ) -> tuple[Encoder, Head | None]:
+        """Write an encoder, and a head of it, as one ONNX file; both are returned. `own`: the head's file.
 
         Raises `PolicyError` when the head was made for another encoder.
         """
         encoder = self.encoder(name)
         scores = None
         if head is not None:
-            scores = classifier_of(encoder) if head == name and encoder.classifier else self.head(head)
+            scores = classifier_of(encoder) if head == name and encoder.classifier else self.head(head, own)
             check_fits("--head", scores, encoder)
         labels = scores.labels if scores else ()
-        facts = {"encoder": encoder.identity, "view": str(encoder.view)}
+        facts = {"encoder": encoder.identity, "view": str(encoder.view), "head": scores.name if scores else ""}
         onnx = plugins.load("moderato.encoders", "onnx")
         onnx.export(encoder.towers.vision, scores.network if scores else None, labels, file, facts)
         return encoder, scores
@@ -236,7 +239,7 @@ def check_policy(policy: Policy) -> None:
     for encoder in policy.encoders:
         if not _is_path(encoder):
             encoder_card(encoder)
-        elif not Path(encoder).is_dir():
+        elif not _is_folder(Path(encoder)):
             raise PolicyError(f"{policy.name}: there is no encoder folder {encoder}.")
     for name, label in policy.labels.items():
         encoder = policy.encoder_of(name)
@@ -252,8 +255,9 @@ def _check_head(policy: Policy, name: str, head: str, encoder: str) -> None:
         if not Path(head).exists():
             raise PolicyError(f"{where}: there is no {head}.")
     elif head == encoder:
-        if reads_text(encoder):
+        if not (outputs := encoder_card(encoder).labels):
             raise PolicyError(f"{where} is the encoder '{encoder}' itself, but that classifies nothing.")
+        column_of(policy, name, encoder, outputs)
     elif head in encoder_names():
         raise PolicyError(f'{where} is an encoder: say encoder = "{head}" in this label too.')
     else:
@@ -261,8 +265,24 @@ def _check_head(policy: Policy, name: str, head: str, encoder: str) -> None:
         column_of(policy, name, card.name, card.labels)
         if not _is_path(encoder):
             check_space(where, card.name, card.encoder, encoder, encoder_card(encoder).lineage)
-        if not (policy.labels[name].file or card.url):
+        _check_file(card, policy.labels[name].file)
+
+
+def _check_file(card: HeadCard, file: str | None) -> None:
+    if not file:
+        if not card.url:
             raise _fileless(card)
+    elif "://" in file:
+        UrlFile(file)
+    elif not Path(file).is_file():
+        raise WeightsError(f"{file}: there is no such file; it should be that of the head '{card.name}'.")
+
+
+def _is_folder(path: Path) -> bool:
+    """As `is_dir`, also for what can be no path."""
+    with suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
 
 
 def _is_path(name: str) -> bool:
@@ -293,10 +313,12 @@ _DEFAULT_ANCHORS: list[str] = EncoderCard.model_fields["anchors"].default
 
 def _agree(card: EncoderCard, encoder: Encoder) -> None:
     vision = encoder.towers.vision
-    found = {"side": vision.side, "dim": vision.dim, "activation": vision.activation}
+    found: dict[str, object] = {"side": vision.side, "dim": vision.dim, "activation": vision.activation}
+    if encoder.classifier:
+        found["labels"] = list(encoder.classifier.labels)
     for fact, value in found.items():
         stated = getattr(card, fact)
-        if stated is not None and stated != value:
+        if stated and stated != value:
             raise CardError(
                 f"{card.name}: the card states {fact} = {stated}, the files in "
                 f"{vision.tensors.files[0].parent} have {value}. They are not this encoder's files."

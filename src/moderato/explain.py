@@ -45,6 +45,7 @@ class Ground:
     encoder: str
     box: Box
     time: float
+    frame: int
     evidence: str
     prompt: Likeness | None = None
     anchor: Likeness | None = None
@@ -91,9 +92,9 @@ def draw_heatmap(
     ground = next(ground for ground in explanation.grounds if ground.label == wanted)
     part = next(part for part in judge.parts if wanted in part.labels)
     need = judge.needs[part.encoder]
-    views = [view for view in prepared.views[need.spec] if view.time == ground.time]
+    views = [view for view in prepared.views[need.spec] if view.frame == ground.frame]
     heats = [(view.box, heat) for view, heat in zip(views, _heats(need, part, wanted, views), strict=True)]
-    return wanted, draw_heat(loaded.data, ground.time, heats, moderator.limits)
+    return wanted, draw_heat(loaded.data, ground.frame, heats, moderator.limits)
 
 
 @dataclass(frozen=True)
@@ -122,13 +123,21 @@ class _Explain:
 def _ground(policy: Policy, part: Part, name: str, encoded: Encoded, seen: Seen) -> Ground:
     label, place = policy.labels[name], seen.place
     ground = Ground(
-        name, seen.score, label.review, label.block, policy.encoder_of(name), place.box, place.time, label.evidence
+        name,
+        seen.score,
+        label.review,
+        label.block,
+        policy.encoder_of(name),
+        place.box,
+        place.time,
+        place.frame,
+        label.evidence,
     )
     if not isinstance(part.head, Prompts):
         output = part.head.labels[column_of(policy, name, part.head.name, part.head.labels)]
         return replace(ground, head=part.head.name, output=output)
     rows = part.head.labels[part.labels.index(name)]
-    embedding = encoded.embeddings[encoded.places.index(place)]
+    embedding = encoded.embeddings[seen.view]
     return replace(
         ground,
         prompt=_nearest(embedding, rows.prompts, policy.prompts_of(name)),

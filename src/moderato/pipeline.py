@@ -83,7 +83,10 @@ class _Item(Generic[T]):
         if isinstance(reason, Unscannable):
             return self.task.refuse(self.name, reason)
         prepared = self.future.result()
-        return self.task.finish(prepared.source, {**prepared.known, **fresh})
+        try:
+            return self.task.finish(prepared.source, {**prepared.known, **fresh})
+        except Unscannable as reason:
+            return self.task.refuse(self.name, reason)
 
 
 class Pipeline:
@@ -186,7 +189,7 @@ class Pipeline:
         taken = {}
         for name, views in item.views.items():
             own = rows[id(item.task.needs[name].encoder)]
-            places = tuple(Place(view.box, view.time) for view in views)
+            places = tuple(Place(view.box, view.time, view.frame) for view in views)
             taken[name] = Encoded(places, Rows(np.stack([next(own) for _ in views])), item.future.result().size)
         return taken
 

@@ -37,6 +37,7 @@ An example with every key::
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,7 @@ SHIPPED = Path(__file__).parent / "policies"
 Threshold = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
+_STEEPEST = 1e4  # far beyond what any fit gives, and nothing overflows
 _EVIDENCE = re.compile(r"(measured|weak): .+|unmeasured", re.DOTALL)
 
 
@@ -85,7 +87,7 @@ class Label(_Table):
     def _pair(cls, values: Any) -> Any:
         """TOML has no tuples, and a list would not be hashable."""
         if isinstance(values, dict) and isinstance(pair := values.get("platt"), list):
-            return {**values, "platt": tuple(float(n) if isinstance(n, int) else n for n in pair)}
+            return {**values, "platt": tuple(pair)}
         return values
 
     @model_validator(mode="after")
@@ -98,8 +100,8 @@ class Label(_Table):
             raise ValueError(
                 f"'{'output' if self.output else 'file'}' is about a head, but the label names none: add head = ..."
             )
-        if self.platt and not (self.platt[0] > 0 and np.isfinite(self.platt).all()):
-            raise ValueError("platt is [slope, shift] with a slope above 0: another would turn the label around")
+        if self.platt and not (0 < self.platt[0] <= _STEEPEST and abs(self.platt[1]) <= _STEEPEST):
+            raise ValueError(f"platt is [slope, shift]: a slope above 0, and both at most {_STEEPEST:g}")
         if not _EVIDENCE.fullmatch(self.evidence):
             raise ValueError("evidence says 'measured: by whom, on what', 'weak: why', or 'unmeasured'")
         return self
@@ -108,8 +110,8 @@ class Label(_Table):
         """The scores as probabilities: through `platt` where there is one, unchanged otherwise."""
         if self.platt is None:
             return scores
-        slope, shift = map(np.float32, self.platt)
-        return sigmoid(slope * logit(scores) + shift)
+        slope, shift = self.platt
+        return sigmoid((slope * logit(scores) + shift).astype(np.float32))
 
 
 class Policy(_Table):
@@ -163,8 +165,13 @@ class Policy(_Table):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over everything the policy says; equal policies decide equally."""
-        return sha256(self.model_dump_json().encode()).hexdigest()
+        """sha256 over everything the policy says, wherever its files lie: those have fingerprints of their own."""
+        return sha256(self.without_paths().model_dump_json().encode()).hexdigest()
+
+    def without_paths(self) -> Policy:
+        """The same policy, with only the last part of each path and URL: the rest is its owner's affair."""
+        labels = {name: label.model_copy(update=_last_parts(label, *_PATHS)) for name, label in self.labels.items()}
+        return self.model_copy(update={**_last_parts(self, "encoder"), "labels": labels})
 
     @property
     def encoders(self) -> list[str]:
@@ -205,10 +212,10 @@ def read_policy(name_or_file: str | Path) -> Policy:
             "A policy of your own is named by its .toml file."
         )
     try:
-        values = tomllib.loads(file.read_text("utf-8"))
+        values = tomllib.loads(file.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise PolicyError(f"{file}: there is no such file.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PolicyError(f"{file}: not a readable TOML file ({error}).") from error
     try:
         return Policy.model_validate(_beside(file.parent, values))
@@ -249,13 +256,16 @@ class Seen:
 
     score: float
     place: Place
+    view: int
+    """The place's number among those of its encoder."""
 
 
 def tally(policy: Policy, name: str, scores: Floats, places: Sequence[Place]) -> Seen:
     """One score of a label's scores `(V,)` on V views: calibrated, then the highest or the mean, as the policy says."""
     calibrated = policy.labels[name].calibrated(scores)
     score = calibrated.max() if policy.combine == "max" else calibrated.mean()
-    return Seen(float(score), places[int(scores.argmax())])  # calibrated, several may be 1
+    best = int(scores.argmax())  # before calibration: after it several may be 1
+    return Seen(float(score), places[best], best)
 
 
 def decide(policy: Policy, seen: Mapping[str, Seen]) -> tuple[Action, tuple[Reason, ...]]:
@@ -272,6 +282,14 @@ def _reason(name: str, label: Label, seen: Seen) -> Reason | None:
         if threshold is not None and np.float32(seen.score) >= np.float32(threshold):
             return Reason(name, seen.score, threshold, action, seen.place.box, seen.place.time)
     return None
+
+
+_PATHS = ("encoder", "head", "file")
+
+
+def _last_parts(table: BaseModel, *keys: str) -> dict[str, str]:
+    named = {key: getattr(table, key) for key in keys}
+    return {key: Path(value.partition("?")[0]).name for key, value in named.items() if value}
 
 
 def _beside(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -299,7 +317,7 @@ def _placed(folder: Path, values: dict[str, Any], *keys: str, always: bool = Fal
         is_path = isinstance(value, str) and (always or key == "file" or "/" in value)
         return is_path and "://" not in str(value)
 
-    return {**values, **{key: str(folder / values[key]) for key in keys if moves(key)}}
+    return {**values, **{key: os.path.abspath(folder / values[key]) for key in keys if moves(key)}}
 
 
 def _sentences(error: ValidationError) -> list[str]:
@@ -315,7 +333,7 @@ def _sentence(problem: Mapping[str, Any]) -> str:
         return f"{where} is not a key here. {nearest(key, allowed)}"
     if problem["type"] == "missing":
         return f"{where} is missing."
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ").removesuffix(".")
     if problem["type"] == "value_error":
         return f"{where + ': ' if where else ''}{message}."
     return f"{where} is {problem['input']!r}. {message}."

@@ -39,7 +39,7 @@ class Task(Protocol[T_co]):
         """The encoders it asks, each once, by a name of the task's own."""
 
     def finish(self, source: Source, encoded: Mapping[str, Encoded]) -> T_co:
-        """The answer, from what each of the `needs` saw of this source."""
+        """The answer, from what each of the `needs` saw of this source. May raise `Unscannable`."""
 
     def refuse(self, name: str, reason: Unscannable) -> T_co:
         """The answer when the source cannot be scanned."""
@@ -81,7 +81,7 @@ class Judge:
         return cls(policy, needs, tuple(parts), _notes(policy, encoders))
 
     def finish(self, source: Source, encoded: Mapping[str, Encoded]) -> Verdict:
-        """Score, then decide."""
+        """Score, then decide. Raises `Unscannable` for scores that are no numbers."""
         seen = self.see(encoded)
         action, reasons = decide(self.policy, seen)
         return Verdict(
@@ -101,10 +101,7 @@ class Judge:
             mine = encoded[part.encoder]
             scores = part.scores(mine)
             if not np.isfinite(scores).all():  # no threshold is ever met by NaN: it would pass for harmless
-                raise WeightsError(
-                    f"{self.policy.name}: {', '.join(part.labels)} get scores that are no numbers: the weights behind "
-                    "them are damaged, or too large for float32."
-                )
+                raise Unscannable("no_score", f"the score of {', '.join(part.labels)} is no number.")
             for name, column in zip(part.labels, scores.T, strict=True):
                 seen[name] = tally(self.policy, name, column, mine.places)
         return seen
@@ -127,6 +124,12 @@ class Judge:
             policy=self.policy.fingerprint,
             views={need.encoder.name: str(need.spec) for need in needs},
             encoders={need.encoder.name: need.encoder.identity for need in needs},
+            texts={
+                need.encoder.name: need.encoder.texts.reading
+                for name, need in self.needs.items()
+                if need.encoder.texts
+                and any(part.encoder == name and isinstance(part.head, Prompts) for part in self.parts)
+            },
             heads={
                 label: part.head.fingerprint
                 for part in self.parts
@@ -239,6 +242,8 @@ def _head(policy: Policy, label: str, encoder: Encoder, is_classifier: bool, ope
         return classifier_of(encoder)
     head = opened()
     check_fits(where, head, encoder)
+    if not np.isfinite(head.score(np.full((1, head.dim), head.dim**-0.5))).all():
+        raise WeightsError(f"{where}: '{head.name}' gives scores that are no numbers: its weights are damaged.")
     return head
 
 

@@ -61,6 +61,8 @@ class Frame:
     image: Image
     size: tuple[int, int]
     time: float = 0.0
+    number: int = 0
+    """Its place among the frames that are looked at: pages have no time, and some animations none that tells."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,16 @@ class View:
     pixels: NDArray[np.uint8]
     box: Box
     time: float = 0.0
+    frame: int = 0
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the upright picture, and at which second, a view was cut."""
+    """Where in the upright picture, at which second, and from which of the frames looked at, a view was cut."""
 
     box: Box
     time: float = 0.0
+    frame: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +140,16 @@ class Fingerprints:
     """What a verdict rests on: the same of all these give the same verdict.
 
     `source`: sha256 of its bytes, None when they could not be had. `policy`: sha256 of all it says. By encoder:
-    `views`, how they were cut, and `encoders`, the identity of the embedding space. By label: `heads`, the sha256 of
-    the trained head that scored it.
+    `views`, how they were cut; `encoders`, the identity of the embedding space (of one with a card what the card
+    declares: its files are those recorded at the first pull); `texts`, the sha256 of how prompts are read.
+    By label: `heads`, the sha256 of the trained head that scored it.
     """
 
     policy: str
     source: str | None = None
     views: dict[str, str] = field(default_factory=dict)
     encoders: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     heads: dict[str, str] = field(default_factory=dict)
 
 

@@ -55,6 +55,8 @@ class EncoderCard(_Card):
     activation: str | None = None
     reads_text: bool = True
     """Whether it embeds texts too; a picture classifier does not."""
+    labels: list[str] = []
+    """What it classifies pictures into, in the order of its outputs; none for one that only embeds."""
     parameters: dict[str, float] = {}
     """Millions of parameters: image and text tower."""
     gflops: float | None = None

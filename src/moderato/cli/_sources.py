@@ -48,7 +48,7 @@ def _sources(name: str) -> list[Sendable]:
 def _walk(folder: Path) -> Iterator[Path]:
     passed = 0
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if path.is_file() or not path.exists():  # a link that leads nowhere is to be reported too
             if looks_like_a_picture(path):
                 yield path
             else:

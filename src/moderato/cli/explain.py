@@ -48,7 +48,9 @@ def explain(
         print_table(verdict_table([explanation.verdict]))
         print_notes([explanation.verdict.notes])
         print_table(_table(explanation))
-    if heatmap and explanation.grounds:
+    if heatmap and not explanation.grounds:
+        Console(stderr=True).print("No heatmap: the picture is unscannable.")
+    elif heatmap:
         _draw(moderator, loaded, label, heatmap)
 
 

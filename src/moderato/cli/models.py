@@ -92,11 +92,14 @@ def export(
     head: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="Scores too: a head for this encoder, or its own name.")
     ] = None,
+    own: Annotated[
+        str | None, typer.Option("--file", metavar="FILE|URL", help="For a head whose file you bring yourself.")
+    ] = None,
 ) -> None:
     """Write one ONNX file that runs in any ONNX Runtime: uint8 views in, embeddings and scores out."""
     if file.suffix != ".onnx":
         raise RequestError(f"{file}: the file is written as .onnx; name it so.")
-    encoder, scores = Workshop(read_settings()).export(name, file, head)
+    encoder, scores = Workshop(read_settings()).export(name, file, head, own)
     side = encoder.view.side
     typer.echo(f"{file}: views uint8 (N, {side}, {side}, 3), cut as '{encoder.view}'")
     typer.echo(f"  → embedding float32 (N, {encoder.dim}), unit length")

@@ -67,6 +67,15 @@ class Texts:
         """Whether no word of the text is in the encoder's vocabulary."""
         return self._tokenize.knows_nothing_of(_whole(text))
 
+    @cached_property
+    def reading(self) -> str:
+        """sha256 of how texts are read: the tokenizer's files, and at which token the tower pools."""
+        digest = sha256(repr((self._tower.pooled, self._tower.canonical, self._tower.context)).encode())
+        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
+            file = self._folder / name
+            digest.update(file.read_bytes() if file.is_file() else b"")
+        return digest.hexdigest()
+
     @property
     def is_open(self) -> bool:
         """Whether the tower is in memory."""
@@ -102,11 +111,8 @@ class Texts:
     @cached_property
     def _space(self) -> str:
         """What the cache knows this encoder by: other weights or another tokenizer give the same text another row."""
-        digest = sha256("".join(map(state_of, self._tower.tensors.files)).encode())
-        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
-            file = self._folder / name
-            digest.update(file.read_bytes() if file.is_file() else b"")
-        return f"{self._identity}/{digest.hexdigest()[:16]}"
+        used = (*map(state_of, self._tower.tensors.files), repr(self._tower.figures), self.reading)
+        return f"{self._identity}/{sha256(' '.join(used).encode()).hexdigest()[:16]}"
 
 
 def finite(rows: T, name: str) -> T:

@@ -5,7 +5,7 @@ Each kind's module has `read(file, card)`, which raises `WeightsError` for a fil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 import numpy as np
@@ -26,7 +26,7 @@ class Head:
     name: str
     encoder: str
     labels: tuple[str, ...]
-    network: Network
+    network: Network = field(repr=False)
     licence: str = ""
     measured: str = ""
 
@@ -35,12 +35,16 @@ class Head:
 
         Raises `RequestError` for another shape.
         """
-        shape = np.shape(embeddings)
-        if len(shape) != 2 or shape[1] != self.dim:
+        try:
+            rows = np.asarray(embeddings)
+        except ValueError as error:  # rows of different lengths
+            raise RequestError(f"'{self.name}' reads an array of embeddings; this is none ({error}).") from error
+        if rows.ndim != 2 or rows.shape[1] != self.dim or rows.dtype.kind not in "fiu":
             raise RequestError(
-                f"'{self.name}' reads embeddings (N, {self.dim}) of {self.encoder}; these have the shape {shape}."
+                f"'{self.name}' reads embeddings (N, {self.dim}) of {self.encoder}; "
+                f"these are {rows.dtype} of the shape {rows.shape}."
             )
-        return self.network(np.asarray(embeddings))
+        return self.network(rows)
 
     @property
     def dim(self) -> int:

@@ -28,6 +28,7 @@ to 0.03 for `raw`, mostly upwards.
 
 from __future__ import annotations
 
+import lzma
 import math
 import zipfile
 import zlib
@@ -54,7 +55,7 @@ _KNOTS = 64
 _LEAST_SPREAD = 1e-7  # Keras's Normalization divides by no less
 _VARIABLES = "variables/variables.data-00000-of-00001"
 _GRAPH = "saved_model.pb"
-_MOST_BYTES = 64 << 20  # of one member; the largest of LAION's has 3.8 MB
+_MOST_BYTES = 8 << 20  # of one member; the largest of LAION's has 3.8 MB
 
 
 class _Facts(BaseModel):
@@ -128,7 +129,7 @@ def _members(file: Path) -> tuple[bytes, bytes]:
         raise WeightsError(f"{file}: not the whole archive that LAION published ({error}).") from error
 
 
-_FOREIGN = (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
+_FOREIGN = (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError)
 """What zipfile raises for files that are cut off, damaged, encrypted or no archives."""
 
 
@@ -154,11 +155,13 @@ def _dense_layers(file: Path, facts: _Facts, variables: bytes) -> list[Layer]:
         raise WeightsError(f"{file}: {_VARIABLES} has {len(variables)} bytes, the card's layers need {needed}.")
     count = int.from_bytes(variables[count_at : count_at + 8], "little")
     if count != facts.rows:
-        raise WeightsError(f"{file}: normalised over {count} rows, the card says {facts.rows}: not the card's file.")
+        raise WeightsError(f"{file}: another file than the card describes.")
     floats = np.frombuffer(variables[:count_at] + variables[count_at + 8 : needed], "<f4")
     parts = iter(np.split(floats, np.cumsum([math.prod(shape) for shape in shapes])[:-1]))
     arrays = [checked(file, _VARIABLES, next(parts)).reshape(shape) for shape in shapes]
     mean, variance, *dense = arrays
+    if (variance < 0).any():
+        raise WeightsError(f"{file}: {_VARIABLES} holds a variance below 0: it is damaged.")
     scale = 1 / np.maximum(np.sqrt(variance.astype(np.float64)), _LEAST_SPREAD)
     layers: list[Layer] = [Affine(scale.astype(np.float32), (-mean * scale).astype(np.float32))]
     for kernel, bias in zip(dense[::2], dense[1::2], strict=True):
@@ -244,6 +247,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     while at < len(message):
         tag, at = _varint(message, at)
         kind = tag & 7
+        if not tag >> 3:
+            raise ValueError("a field has the number 0")
         if kind == 0:
             _, at = _varint(message, at)
         elif kind in _FIXED:

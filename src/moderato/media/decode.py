@@ -46,7 +46,7 @@ class Limits:
     """Width times height of one frame."""
     max_side: Positive = 32_000
     """Width or height, in pixels."""
-    max_frames: Positive = 8
+    max_frames: Annotated[int, Ge(2)] = 8
     """Frames looked at in an animation: the first, the last and others evenly between them."""
     max_animation_frames: Positive = 5_000
     """Frames an animation may have in all."""
@@ -83,7 +83,7 @@ class Picture:
         with self._opened() as image:
             if self.can_scale and reduction > 1:
                 image.draft(None, (image.width // reduction, image.height // reduction))
-            size, clock = self.size, 0.0
+            size, clock, number = self.size, 0.0, 0
             for index in range(self._wanted[-1] + 1):
                 if index:
                     image.seek(index)
@@ -93,7 +93,8 @@ class Picture:
                     picture = upright_rgb(image)
                     if picture is image and len(self._wanted) > 1:
                         picture = image.copy()  # the next frame is decoded into the same memory
-                    yield Frame(picture, size, image.info.get("timestamp", clock * 1000) / 1000)
+                    yield Frame(picture, size, image.info.get("timestamp", clock * 1000) / 1000, number)
+                    number += 1
                 clock += float(image.info.get("duration") or 0) / 1000
 
     @contextmanager
@@ -128,7 +129,7 @@ class Picture:
                 f"{count:,} frames of {image.width} x {image.height} are {pixels:,} pixels; "
                 f"the limit for an animation is {limits.max_animation_pixels:,}.",
             )
-        spread = np.linspace(0, count - 1, min(count, max(2, limits.max_frames)))
+        spread = np.linspace(0, count - 1, min(count, limits.max_frames))
         return tuple(int(index) for index in spread.round())
 
     def _count(self, image: Image.Image, limit: int) -> int:

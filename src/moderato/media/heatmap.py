@@ -20,13 +20,13 @@ Heat = NDArray[np.float32]
 """float32 `(grid, grid)`, any range: the higher, the more a patch looks like the label."""
 
 
-def draw_heat(data: bytes, time: float, heats: Sequence[tuple[Box, Heat]], limits: Limits) -> bytes:
-    """A PNG: the frame at `time`, grey, and over it the heat of its views, from none (lowest) to red (highest).
+def draw_heat(data: bytes, number: int, heats: Sequence[tuple[Box, Heat]], limits: Limits) -> bytes:
+    """A PNG: the frame of this number, grey, and over it the heat of its views, from none (lowest) to red (highest).
 
     Colours are relative to this picture: they say where, not how much. Raises `DecodeError` or `LimitError`.
     """
     picture = Picture(data, limits)
-    frame = next(frame for frame in picture.frames() if frame.time == time)
+    frame = next(frame for frame in picture.frames() if frame.number == number)
     shrink = min(1.0, _LONGEST / max(frame.size))
     size = (max(1, round(frame.size[0] * shrink)), max(1, round(frame.size[1] * shrink)))
     share = _on_canvas(heats, shrink, size)[..., None]

@@ -43,7 +43,7 @@ def _view(frame: Frame, spec: ViewSpec, box: Box) -> View:
     across, down = frame.image.width / frame.size[0], frame.image.height / frame.size[1]
     inside = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
     image = frame.image.resize((spec.side, spec.side), _FILTERS[spec.interpolation], box=inside)
-    return View(np.asarray(image), box, frame.time)
+    return View(np.asarray(image), box, frame.time, frame.number)
 
 
 def _centre(frame: Frame, spec: ViewSpec) -> View:
@@ -65,7 +65,12 @@ def _centre(frame: Frame, spec: ViewSpec) -> View:
     x, y = left - columns[0], top - rows[0]
     pixels = np.asarray(resized.crop((x, y, x + side, y + side)))
     scale = short / _edge(spec)
-    return View(pixels, _rounded((left * scale, top * scale, (left + side) * scale, (top + side) * scale)), frame.time)
+    return View(
+        pixels,
+        _rounded((left * scale, top * scale, (left + side) * scale, (top + side) * scale)),
+        frame.time,
+        frame.number,
+    )
 
 
 def _edge(spec: ViewSpec) -> int:

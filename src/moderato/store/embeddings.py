@@ -20,7 +20,7 @@ from moderato.caches import FileCache
 from moderato.types import Encoded, Place, Rows, ViewSpec
 
 _LOG = logging.getLogger(__name__)
-_MADE = "views 1"
+_MADE = "views 2"
 """Raise the number when decoding or cutting changes: what is kept is then of other views."""
 _PRECISION = "float32"
 
@@ -62,6 +62,6 @@ def _unpacked(value: bytes) -> Encoded | None:
         return None
     head, _, rows = body.partition(b"\n")
     facts = json.loads(head)
-    places = tuple(Place(tuple(place["box"]), place["time"]) for place in facts["places"])
+    places = tuple(Place(tuple(place["box"]), place["time"], place["frame"]) for place in facts["places"])
     array = np.frombuffer(rows, "<f4").astype(np.float32).reshape(len(places), -1)
     return Encoded(places, Rows(array), (facts["size"][0], facts["size"][1]))

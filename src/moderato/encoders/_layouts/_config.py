@@ -22,6 +22,7 @@ HALVES = (0.5, 0.5, 0.5)
 """What Google's ViTs and SigLIPs subtract and divide by."""
 
 _MOST_LABELS = 2**16
+_MOST = 1e6  # for a colour's mean or spread
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Config:
         """The file's top table. Raises `WeightsError` when it is not a JSON object."""
         try:
             values = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise WeightsError(f"{file}: not a readable JSON file ({error}).") from error
         if not isinstance(values, dict):
             raise WeightsError(f"{file}: expected a JSON object, found {type(values).__name__}.")
@@ -89,7 +90,7 @@ class Config:
     def triple(self, key: str, default: Triple) -> Triple:
         """Three numbers, one for each colour channel."""
         value = self._get(key, (list, tuple), default)
-        if len(value) != 3 or not all(isinstance(number, int | float) for number in value):
+        if len(value) != 3 or not all(type(number) in (int, float) and abs(number) < _MOST for number in value):
             raise self.error(key, "three numbers", value)
         return (float(value[0]), float(value[1]), float(value[2]))
 

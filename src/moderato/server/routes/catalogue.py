@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from moderato.cards import EncoderCard, HeadCard, encoder_card, encoder_names, head_card, head_names
-from moderato.policy import Label, Policy
+from moderato.policy import Policy
 from moderato.server.desk import TheDesk
 
 router = APIRouter(tags=["catalogue"])
@@ -38,7 +38,7 @@ class Policies(BaseModel):
 async def encoders(desk: TheDesk) -> Encoders:
     """Encoders with a card: facts, published figures, limits."""
     cards = [encoder_card(name) for name in encoder_names()]
-    return Encoders(serving=_named(desk.moderator.default_encoder), encoders=cards)
+    return Encoders(serving=Path(desk.moderator.default_encoder).name, encoders=cards)
 
 
 @router.get("/v1/heads")
@@ -50,19 +50,6 @@ async def heads() -> Heads:
 @router.get("/v1/policies")
 async def policies(desk: TheDesk) -> Policies:
     """Policies that a request may name, with every prompt, threshold and what is known about them."""
-    return Policies(serving=desk.moderator.policy.name, policies=[_shown(policy) for policy in desk.policies.values()])
-
-
-def _named(path: str) -> str:
-    """A name; of a folder, file or URL its last part, as the rest is the operator's affair."""
-    return Path(path.partition("?")[0]).name
-
-
-def _shown(policy: Policy) -> Policy:
-    labels = {name: label.model_copy(update=_without_paths(label)) for name, label in policy.labels.items()}
-    return policy.model_copy(update={"encoder": _named(policy.encoder), "labels": labels})
-
-
-def _without_paths(label: Label) -> dict[str, str]:
-    named = {"encoder": label.encoder, "head": label.head, "file": label.file}
-    return {key: _named(value) for key, value in named.items() if value}
+    return Policies(
+        serving=desk.moderator.policy.name, policies=[policy.without_paths() for policy in desk.policies.values()]
+    )
