@@ -22,6 +22,7 @@ ROUNDS = 1000
 Numbers = NDArray[np.float64]
 Counted = NDArray[np.int64]
 
+_ROUNDING = 1e-9
 SEED = 20260101
 """Of everything that is resampled."""
 _AT_ONCE = 2_000_000  # weights held in memory at a time
@@ -106,7 +107,7 @@ def resampled(values: float, rounds: Numbers) -> Figure:
     Where resampling moves nothing, there is no interval: a sample cannot tell of errors that it does not hold.
     """
     kept = rounds[np.isfinite(rounds)]
-    if kept.size == 0 or np.ptp(kept) == 0:
+    if kept.size == 0 or np.ptp(kept) < _ROUNDING:
         return Figure(values, why="No interval: resampling these pictures moves nothing.")
     low, high = np.quantile(kept, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Figure(values, min(float(low), values), max(float(high), values), "bootstrap")
