@@ -19,6 +19,7 @@ from moderato.media.fetch import FetchOptions
 from moderato.policy import Policy, read_policy, shipped_policies
 from moderato.settings import Settings
 from pictures import encoded, photo
+from vits import VITS, write_hf_vit
 
 ARCHIVES = Path(__file__).parents[2] / "shared" / "heads"
 needs_archives = pytest.mark.skipif(not ARCHIVES.is_dir(), reason="LAION's archives are not beside the repository")
@@ -174,6 +175,9 @@ def test_a_policys_own_encoder_is_behind_classify_before_others_are(tmp_path: Pa
     assert workshop.moderator(mixed).default_encoder == "openai-b32"
     nsfw = mixed.model_copy(update={"encoder": "marqo-nsfw-384"})
     assert workshop.moderator(nsfw).default_encoder == "openai-b16"
+    write_hf_vit(tmp_path / "classifier", VITS["vit"])
+    folder = mixed.model_copy(update={"encoder": str(tmp_path / "classifier")})
+    assert workshop.moderator(folder).default_encoder == "openai-b16"
 
 
 def test_embeddings_of_another_shape_are_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -227,8 +227,10 @@ def hub_files(card: EncoderCard) -> HubFiles:
 
 
 def reads_text(encoder: str) -> bool:
-    """Whether an encoder is known to embed texts; a folder is taken to."""
-    return encoder not in encoder_names() or encoder_card(encoder).reads_text
+    """Whether an encoder embeds texts, as its card says, or, of a folder, a tokenizer in it."""
+    if encoder in encoder_names():
+        return encoder_card(encoder).reads_text
+    return any((Path(encoder) / file).is_file() for file in _TOKENIZERS)
 
 
 def check_policy(policy: Policy) -> None:
