@@ -241,3 +241,22 @@ def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
 def test_a_policy_is_what_it_was_but_for_its_calibration() -> None:
     policy = Policy(name="p", encoder="tiny", labels={"knife": LABEL.model_copy(update={"platt": (1.0, 0.0)})})
     assert uncalibrated(policy) == Policy(name="p", encoder="tiny", labels={"knife": LABEL})
+
+
+def test_probabilities_are_made_for_the_share_that_the_stream_has() -> None:
+    """Learned where half are positives, measured where one in fifty is, of pictures of the same two kinds."""
+    rng = np.random.default_rng(5)
+
+    def kinds(positives: int, negatives: int) -> tuple[np.ndarray, np.ndarray]:
+        logits = np.concatenate([rng.normal(1, 1, positives), rng.normal(-1, 1, negatives)])
+        return 1 / (1 + np.exp(-logits)), np.repeat([True, False], [positives, negatives])
+
+    scores, truth = kinds(4000, 4000)
+    here, there = (calibrate_label("knife", LABEL, scores, truth, share) for share in (None, 0.02))
+    assert isinstance(here, Calibration)
+    assert isinstance(there, Calibration)
+    assert (here.share, there.share) == (0.5, 0.02)
+    assert there.platt[1] - here.platt[1] == pytest.approx(np.log(0.02 / 0.98), abs=1e-3)
+    rare, seldom = kinds(2000, 98_000)
+    assert error(apply_platt(there.platt, rare), seldom) < 0.01
+    assert error(apply_platt(here.platt, rare), seldom) > 0.1

@@ -31,6 +31,10 @@ def calibrate(
     positive: Annotated[
         list[str] | None, typer.Option(metavar="LABEL=NAME,NAME", help="Names in DATA that count as a label.")
     ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(min=1e-9, max=0.999999, help="Each label's share of your stream; that of DATA without it."),
+    ] = None,
 ) -> None:
     """Fit each label's `platt` to labelled pictures and write it into the policy's file.
 
@@ -44,7 +48,7 @@ def calibrate(
     found = open_dataset(data)
     check_names(subject, found.labels)
     judged, _ = judge(Workshop(read_settings()).moderator(bare, keep=True), bare, found, watched)
-    results = calibrated(read, subject.questions, judged)
+    results = calibrated(read, subject.questions, judged, prevalence)
     done = [result for result in results if isinstance(result, Calibration)]
     for result in results:
         if isinstance(result, Refusal):
@@ -72,8 +76,9 @@ def _print(done: Sequence[Calibration], unscannable: int, notes: Iterable[str]) 
         )
     print_table(table)
     for result in done:
-        share = percent(result.positives / (result.positives + result.negatives))
-        _out(f"\n'{visible(result.label)}' is now a probability where {share} of the pictures are of it, as here.")
+        here = result.share == result.positives / (result.positives + result.negatives)
+        where = f"{percent(result.share)} of the pictures are of it{', as here' if here else ''}"
+        _out(f"\n'{visible(result.label)}' is now a probability where {where}.")
         if result.change.high is not None and result.change.high >= 0:
             _out("  Nothing shows that this is nearer to the truth than before: its interval holds 0.")
         for name, old, new in result.moved:

@@ -2,12 +2,15 @@
 
 `p = sigmoid(a · logit(score) + b)`, fitted to labelled pictures with Platt's smoothed targets (Platt 1999,
 "Probabilistic Outputs for Support Vector Machines", section 2.2: `(P + 1) / (P + 2)` for P positives, `1 / (N + 2)` for
-N negatives), which keep the slope finite where a label's pictures are separated perfectly. What p is the probability of
-holds for streams with the set's own share of positives.
+N negatives), which keep the slope finite where a label's pictures are separated perfectly. p is the probability in
+streams with the set's own share of positives; for another prevalence the shift is moved by the difference of the logits
+of both shares (Saerens, Latinne and Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a Priori
+Probabilities"), which is exact where pictures of a label, and others, are like those of the set.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,6 +43,8 @@ class Calibration:
 
     label: str
     platt: tuple[float, float]
+    share: float
+    """Of positives in the stream for which it gives probabilities."""
     positives: int
     negatives: int
     before: Figure
@@ -62,8 +67,13 @@ def uncalibrated(policy: Policy) -> Policy:
     return policy.model_copy(update={"labels": labels})
 
 
-def calibrate(policy: Policy, questions: tuple[Question, ...], judged: Judged) -> list[Calibration | Refusal]:
-    """Fit every label of a policy whose pictures suffice. `judged`: by the `uncalibrated` policy."""
+def calibrate(
+    policy: Policy, questions: tuple[Question, ...], judged: Judged, prevalence: float | None = None
+) -> list[Calibration | Refusal]:
+    """Fit every label of a policy whose pictures suffice. `judged`: by the `uncalibrated` policy.
+
+    `prevalence`: each label's share of the stream that the probabilities are to hold for; the set's own without it.
+    """
     grouped = {name for group in policy.exclusive for name in group}
     results: list[Calibration | Refusal] = []
     for column, question in enumerate(questions):
@@ -73,11 +83,13 @@ def calibrate(policy: Policy, questions: tuple[Question, ...], judged: Judged) -
         else:
             truth = judged.truth(question.names)
             label = policy.labels[question.label]
-            results.append(calibrate_label(question.label, label, judged.scores[:, column], truth))
+            results.append(calibrate_label(question.label, label, judged.scores[:, column], truth, prevalence))
     return results
 
 
-def calibrate_label(name: str, label: Label, scores: Numbers, truth: Truth) -> Calibration | Refusal:
+def calibrate_label(
+    name: str, label: Label, scores: Numbers, truth: Truth, prevalence: float | None = None
+) -> Calibration | Refusal:
     """Fit one label on bare scores float64 `(N,)` and truths `(N,)`."""
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if min(positives, negatives) < LEAST:
@@ -94,8 +106,10 @@ def calibrate_label(name: str, label: Label, scores: Numbers, truth: Truth) -> C
         return Refusal(
             name, f"It is better as it is: calibration error {before}, {after} calibrated, on held-out pictures."
         )
-    platt = (slope, shift)
-    return Calibration(name, platt, positives, negatives, before, after, change, _moved(label, platt))
+    own = positives / (positives + negatives)
+    share = own if prevalence is None else prevalence
+    platt = (slope, round(shift + _logit_of(share) - _logit_of(own), _DIGITS))
+    return Calibration(name, platt, share, positives, negatives, before, after, change, _moved(label, platt))
 
 
 def fit_platt(scores: Numbers, truth: Truth) -> tuple[float, float]:
@@ -116,6 +130,10 @@ def apply_platt(platt: tuple[float, float], scores: Numbers) -> Numbers:
     slope, shift = platt
     probabilities: Numbers = 0.5 * (1 + np.tanh(0.5 * (slope * _logit(scores) + shift)))
     return probabilities
+
+
+def _logit_of(share: float) -> float:
+    return math.log(share / (1 - share))
 
 
 def _logit(scores: Numbers) -> Numbers:
