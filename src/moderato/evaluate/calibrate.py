@@ -102,7 +102,8 @@ def calibrate_label(
             name, f"Its scores are no higher for its own pictures (slope {slope:g}): mend what describes it."
         )
     before, after, change = _errors(scores, _held_out(scores, truth), truth)
-    if change.low is not None and change.low > 0:
+    least = change.value if change.low is None else change.low
+    if least is not None and least > 0:
         return Refusal(
             name, f"It is better as it is: calibration error {before}, {after} calibrated, on held-out pictures."
         )
