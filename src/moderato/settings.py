@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -44,6 +44,41 @@ class ServeOptions:
     """Requests that wait for their turn; the next is answered 429."""
 
 
+@dataclass(frozen=True)
+class DialectOption:
+    """What can be chosen about each dialect."""
+
+    meanings: Path | None = None
+    """A file of your own in the place of the shipped mapping of policy labels to the vendor's categories."""
+
+
+@dataclass(frozen=True)
+class OpenAIOptions(DialectOption):
+    """What can be chosen where OpenAI's own contract and ours differ."""
+
+    text: Literal["refused", "unjudged"] = "refused"
+    """Text alone, which is not judged here: 400, or zeros that say so."""
+    images: Literal["merged", "one"] = "merged"
+    """Several pictures in one input: the highest score of each category, or OpenAI's own 400."""
+
+
+@dataclass(frozen=True)
+class DialectOptions:
+    """The options of each dialect that has a mapping."""
+
+    aws: DialectOption = DialectOption()
+    azure: DialectOption = DialectOption()
+    google: DialectOption = DialectOption()
+    misskey: DialectOption = DialectOption()
+    openai: OpenAIOptions = OpenAIOptions()
+    sightengine: DialectOption = DialectOption()
+
+    @property
+    def meanings(self) -> dict[str, Path | None]:
+        """The user's own mapping of each dialect."""
+        return {one.name: getattr(self, one.name).meanings for one in fields(self)}
+
+
 class Settings(BaseSettings):
     """Everything that can be set; every field is an environment variable of the same name behind `MODERATO_`."""
 
@@ -65,6 +100,7 @@ class Settings(BaseSettings):
     media: Limits = Limits()
     fetch: FetchOptions = FetchOptions()
     serve: ServeOptions = ServeOptions()
+    dialects: DialectOptions = DialectOptions()
 
     @field_validator("fetch", mode="before")
     @classmethod
