@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableError
 
@@ -52,6 +52,25 @@ class DialectOption:
     """A file of your own in the place of the shipped mapping of policy labels to the vendor's categories."""
 
 
+def _by_name(value: Any) -> Any:
+    """`name=value,name=value` as a dictionary."""
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+    if not all(name.strip() and found.strip() for name, _, found in pairs):
+        raise ValueError("write name=folder, several with commas between them")
+    return {name.strip(): found.strip() for name, _, found in pairs}
+
+
+@dataclass(frozen=True)
+class AWSOptions(DialectOption):
+    """What AWS's clients may name instead of sending it."""
+
+    buckets: Annotated[Mapping[str, Path], BeforeValidator(_by_name)] = field(default_factory=dict)
+    """Folders by the name of the S3 bucket that each stands for: `photos=/srv/photos,avatars=/srv/avatars`. An
+    `S3Object` of any other bucket is refused."""
+
+
 @dataclass(frozen=True)
 class OpenAIOptions(DialectOption):
     """What can be chosen where OpenAI's own contract and ours differ."""
@@ -66,7 +85,7 @@ class OpenAIOptions(DialectOption):
 class DialectOptions:
     """The options of each dialect that has a mapping."""
 
-    aws: DialectOption = DialectOption()
+    aws: AWSOptions = AWSOptions()
     azure: DialectOption = DialectOption()
     google: DialectOption = DialectOption()
     misskey: DialectOption = DialectOption()
