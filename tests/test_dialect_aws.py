@@ -7,25 +7,33 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import boto3
 import httpx
 import pytest
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from pydantic import SecretStr
 from starlette.types import Scope
 
-from moderato.errors import Forbidden, ModeratoError, Overloaded, RateLimited, Unauthenticated
+from moderato.errors import Forbidden, ModeratoError, Overloaded, RateLimited, SettingsError, Unauthenticated
+from moderato.media.load import Url
 from moderato.policy import read_policy
 from moderato.server.desk import Desk
+from moderato.server.dialects._s3 import find, presigned
 from moderato.server.dialects.aws import PARENTS, branch
 from moderato.server.errors import answer
-from moderato.settings import AWSOptions, DialectOptions, ServeOptions
+from moderato.settings import AWSOptions, DialectOptions, ServeOptions, read_settings
 from pictures import encoded, photo
-from servers import BROKEN, PNG, listening, service
+from servers import BROKEN, PNG, listening, service, web
 
 KNIFE = (Path(str(files("moderato") / "samples")) / "knife.png").read_bytes()
 CAT = (Path(str(files("moderato") / "samples")) / "cat.png").read_bytes()
@@ -48,8 +56,8 @@ def buckets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, buckets: Path) -> Desk:
-    desk = service(tmp_path_factory.mktemp("data"), ServeOptions(max_body=MOST))
-    desk.dialects = DialectOptions(aws=AWSOptions(buckets={"bucket": buckets / "bucket"}))
+    desk = service(tmp_path_factory.mktemp("data"), ServeOptions(max_body=MOST), allow_hosts=("127.0.0.1",))
+    desk.dialects = DialectOptions(aws=AWSOptions(buckets={"bucket": str(buckets / "bucket")}))
     return desk
 
 
@@ -259,6 +267,65 @@ def test_an_object_that_is_not_in_its_bucket_does_not_exist(aws: Any, stored: di
         aws.detect_moderation_labels(Image={"S3Object": stored})
     message = "Unable to get object metadata from S3. Check object key, region and/or access permissions."
     assert failure(ended) == ("InvalidS3ObjectException", 400, message)
+
+
+def test_an_object_may_be_at_a_store(desk: Desk, aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"/photos/a%20b/%C3%A4.png": KNIFE, "/photos/a.png?versionId=v%2F1": CAT, "/secret.png": KNIFE}
+    with web(files) as store:
+        options = AWSOptions(buckets={"bucket": f"{store}/photos/", "other": "http://10.0.0.1/photos"})
+        monkeypatch.setattr(desk, "dialects", DialectOptions(aws=options))
+        stored = {"S3Object": {"Bucket": "bucket", "Name": "a b/ä.png"}}
+        assert names(aws.detect_moderation_labels(Image=stored)) == ["Weapons", "Violence"]
+        versioned = {"S3Object": {"Bucket": "bucket", "Name": "a.png", "Version": "v/1"}}
+        assert names(aws.detect_moderation_labels(Image=versioned)) == []
+        for bucket, name in (("bucket", "none.png"), ("bucket", "../secret.png"), ("other", "a.png")):
+            with pytest.raises(aws.exceptions.InvalidS3ObjectException) as ended:
+                aws.detect_moderation_labels(Image={"S3Object": {"Bucket": bucket, "Name": name}})
+            assert failure(ended)[2].endswith("permissions.")
+
+
+@pytest.mark.parametrize(
+    "store", ["https://minio.example", "http://minio.example:9000/in/here", "https://s3.example:443"]
+)
+@pytest.mark.parametrize("query", [{}, {"versionId": "a/b c~"}])
+def test_a_store_is_asked_under_the_url_that_amazons_own_library_signs(store: str, query: dict[str, str]) -> None:
+    options = AWSOptions(region="eu-west-1", access_key="AK/ID", secret_key=SecretStr("geheim+/"))
+    url = f"{store}/{quote('a b/ä+(1)~.png')}"
+    asked = AWSRequest("GET", f"{url}?{urlencode(query, quote_via=quote)}" if query else url)
+    S3SigV4QueryAuth(Credentials("AK/ID", "geheim+/"), "s3", "eu-west-1", expires=60).add_auth(asked)
+    theirs = parse_qs(urlsplit(asked.url).query)
+    now = datetime.strptime(theirs["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    ours = presigned(url, options, now, query)
+    assert parse_qs(urlsplit(ours).query) == theirs
+    assert ours.partition("?")[0] == url
+    assert "geheim" not in repr(options)
+
+
+def test_with_an_access_key_stores_are_asked_with_a_signature(
+    desk: Desk, aws: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = find(AWSOptions(buckets={"b": "http://127.0.0.1:1/b"}, access_key="AKID"), "b", "c.png")
+    assert isinstance(found, Url)
+    assert "X-Amz-Signature=" in found.url
+    assert found.name == "s3://b/c.png"
+    options = AWSOptions(buckets={"bucket": "http://127.0.0.1:1/b"}, access_key="AKID")
+    monkeypatch.setattr(desk, "dialects", DialectOptions(aws=options))
+    with pytest.raises(aws.exceptions.InvalidS3ObjectException):
+        aws.detect_moderation_labels(Image={"S3Object": {"Bucket": "bucket", "Name": "c.png"}})
+    assert "127.0.0.1:1 cannot be reached" in caplog.text
+    assert "X-Amz" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("a=/srv/a", {"a": "/srv/a"}), ("a.b-c=/srv/a, d=https://x/d=e,", {"a.b-c": "/srv/a", "d": "https://x/d=e"})],
+)
+def test_buckets_are_a_setting(monkeypatch: pytest.MonkeyPatch, written: str, read: dict[str, str]) -> None:
+    monkeypatch.setenv("MODERATO_DIALECTS__AWS__BUCKETS", written)
+    assert read_settings().dialects.aws.buckets == read
+    monkeypatch.setenv("MODERATO_DIALECTS__AWS__BUCKETS", "photos")
+    with pytest.raises(SettingsError, match="write bucket=folder"):
+        read_settings()
 
 
 def test_a_body_over_the_limit_is_too_large_an_image(client: httpx.Client) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableError
 
@@ -58,7 +58,7 @@ def _by_name(value: Any) -> Any:
         return value
     pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
     if not all(name.strip() and found.strip() for name, _, found in pairs):
-        raise ValueError("write name=folder, several with commas between them")
+        raise ValueError("write bucket=folder or bucket=URL, several with commas between them")
     return {name.strip(): found.strip() for name, _, found in pairs}
 
 
@@ -66,9 +66,15 @@ def _by_name(value: Any) -> Any:
 class AWSOptions(DialectOption):
     """What AWS's clients may name instead of sending it."""
 
-    buckets: Annotated[Mapping[str, Path], BeforeValidator(_by_name)] = field(default_factory=dict)
-    """Folders by the name of the S3 bucket that each stands for: `photos=/srv/photos,avatars=/srv/avatars`. An
-    `S3Object` of any other bucket is refused."""
+    buckets: Annotated[Mapping[str, str], BeforeValidator(_by_name)] = field(default_factory=dict)
+    """What stands for each S3 bucket: a folder, or its URL at an S3-compatible store, as in
+    `photos=/srv/photos,avatars=https://minio.example/avatars`. An `S3Object` of any other bucket is refused."""
+    region: str = "us-east-1"
+    """The region that requests to those stores are signed for."""
+    access_key: str = ""
+    """The access key id for those stores, which are asked without a signature where it is left out."""
+    secret_key: SecretStr = field(default_factory=lambda: SecretStr(""))
+    """Its secret access key."""
 
 
 @dataclass(frozen=True)

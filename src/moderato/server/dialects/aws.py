@@ -1,6 +1,7 @@
 """`DetectModerationLabels` of Amazon Rekognition (AWS JSON 1.1): a POST with `X-Amz-Target`, to whatever path.
 
-The picture comes as `Bytes`, or as an `S3Object` of a bucket that is a folder in `MODERATO_DIALECTS__AWS__BUCKETS`.
+The picture comes as `Bytes`, or as an `S3Object` of a bucket for which `MODERATO_DIALECTS__AWS__BUCKETS` names a folder
+or the URL of an S3-compatible store.
 What the policy scores is answered in the words of taxonomy 7.0, each with all above it; what it does not score is
 absent, as is what lies below `MinConfidence`. Every other operation is answered `UnknownOperationException`.
 `HumanLoopConfig` and `ProjectVersion` are accepted and change nothing.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,12 +28,15 @@ from starlette.types import Scope
 
 from moderato.media.load import Sendable
 from moderato.server.desk import BusyDesk
+from moderato.server.dialects import _s3
 from moderato.server.dialects._judged import judged, scanned
 from moderato.server.dialects._meanings import Meanings, meanings_of
 from moderato.server.errors import Fault, Kind, Refused
 from moderato.server.pictures import read_json
+from moderato.settings import AWSOptions
 from moderato.types import Source, Verdict
 
+_LOG = logging.getLogger(__name__)
 _OPERATION = "DetectModerationLabels"
 _TAXONOMY = tomllib.loads(Path(__file__).with_name("_rekognition_taxonomy.toml").read_text("utf-8"))
 _VERSION = "7.0"
@@ -68,6 +73,9 @@ _FOR_PICTURES = {
     "too_many_frames": "ImageTooLargeException",
     "too_wide": "ImageTooLargeException",
     "unreadable": "InvalidS3ObjectException",
+    "forbidden_url": "InvalidS3ObjectException",
+    "forbidden_address": "InvalidS3ObjectException",
+    "unfetchable": "InvalidS3ObjectException",
 }
 _OPENINGS = {  # how AWS's own sentences begin; some callers look for them
     "InvalidParameterException": "Request has invalid parameters",
@@ -75,6 +83,7 @@ _OPENINGS = {  # how AWS's own sentences begin; some callers look for them
     "InvalidS3ObjectException": (
         "Unable to get object metadata from S3. Check object key, region and/or access permissions."
     ),
+    "MissingAuthenticationTokenException": "Request is missing Authentication Token",
     "UnrecognizedClientException": "The security token included in the request is invalid.",
 }
 
@@ -101,7 +110,7 @@ async def operate(request: Request, desk: BusyDesk) -> Response:
     """Judge one picture."""
     _check_operation(request.headers["x-amz-target"])
     body = await request.body()
-    picture, least = await desk.in_turn(lambda: _asked(body, desk.dialects.aws.buckets))
+    picture, least = await desk.in_turn(lambda: _asked(body, desk.dialects.aws))
     verdict = scanned((await judged(desk, [picture]))[0])
     labels = _labels(meanings_of(request, "aws"), verdict, least)
     return _json({"ModerationLabels": labels, "ModerationModelVersion": _VERSION, "ContentTypes": []}, 200)
@@ -117,7 +126,7 @@ def _check_operation(target: str) -> None:
         )
 
 
-def _asked(body: bytes, buckets: Mapping[str, Path]) -> tuple[Sendable, float]:
+def _asked(body: bytes, options: AWSOptions) -> tuple[Sendable, float]:
     """The picture, and the confidence from which labels are answered. Raises `Refused`."""
     try:
         values = _table(read_json(body), "the body")
@@ -127,7 +136,7 @@ def _asked(body: bytes, buckets: Mapping[str, Path]) -> tuple[Sendable, float]:
     data, stored = image.get("Bytes"), image.get("S3Object")
     if (data is None) == (stored is None):
         raise Refused("Image needs Bytes or S3Object, one of the two.", "InvalidParameterException", "Image")
-    picture = _stored(_table(stored, "S3Object"), buckets) if data is None else Source(_bytes(data), "Bytes")
+    picture = _stored(_table(stored, "S3Object"), options) if data is None else Source(_bytes(data), "Bytes")
     return picture, _confidence(values.get("MinConfidence"))
 
 
@@ -159,22 +168,14 @@ def _bytes(text: Any) -> bytes:
     )
 
 
-def _stored(s3: dict[str, Any], buckets: Mapping[str, Path]) -> Path:
-    """The file of an object. What lies outside of the bucket's folder, by dots or by links, does not exist."""
-    bucket, name = s3.get("Bucket"), s3.get("Name")
+def _stored(s3: dict[str, Any], options: AWSOptions) -> Sendable:
+    bucket, name, version = s3.get("Bucket"), s3.get("Name"), s3.get("Version") or None
     if not (isinstance(bucket, str) and bucket and isinstance(name, str) and name):
         raise Refused("S3Object needs Bucket and Name.", "InvalidParameterException", "S3Object")
-    absent = Refused("", "InvalidS3ObjectException", "S3Object")  # AWS's sentence, and nothing about our folders
-    if bucket not in buckets or s3.get("Version"):  # a folder has no versions
-        raise absent
-    folder = buckets[bucket].resolve()
-    try:
-        file = (folder / name).resolve()
-        if file.is_relative_to(folder) and file.is_file():
-            return file
-    except (OSError, ValueError) as error:  # ValueError: what no file can be called
-        raise absent from error
-    raise absent
+    found = _s3.find(options, bucket, name, None if version is None else str(version))
+    if found is None:
+        raise Refused("", "InvalidS3ObjectException", "S3Object")  # AWS's sentence, and nothing about our folders
+    return found
 
 
 def _confidence(value: Any) -> float:
@@ -215,7 +216,9 @@ def refuse(fault: Fault, request: Request) -> Response:
     """AWS's body: 400 whatever the caller did wrong, 500 where it is our fault."""
     code = _code(fault)
     opening = _OPENINGS.get(code, "")
-    message = f"{opening}: {fault.sentence}" if opening and fault.sentence else opening or fault.sentence
+    message = opening if opening.endswith(".") else ": ".join(filter(None, (opening, fault.sentence)))
+    if code == "InvalidS3ObjectException" and fault.sentence:  # how stores are reached is for the log
+        _LOG.warning("An S3Object cannot be read: %s", fault.sentence)
     status = 500 if code == "InternalServerError" else 400
     retry = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
     headers = {**fault.headers, **retry, "x-amzn-errortype": code}
