@@ -255,6 +255,7 @@ def test_a_request_without_picture_or_features_is_an_error_in_its_place(
         json.dumps({"requests": [{"image": {"content": "!!"}, "features": SAFE_SEARCH}]}).encode(),
         json.dumps({"requests": [{"image": {"content": "QQQQQ"}, "features": SAFE_SEARCH}]}).encode(),
         json.dumps({"requests": [sent(KNIFE)] * 17}).encode(),
+        json.dumps({"requests": [sent(KNIFE, SAFE_SEARCH * 101)]}).encode(),
         b" " * (MOST + 1),
     ],
 )

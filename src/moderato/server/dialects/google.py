@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -35,6 +35,7 @@ LEVELS = ("VERY_UNLIKELY", "UNLIKELY", "POSSIBLE", "LIKELY", "VERY_LIKELY")
 
 _NOT_JUDGED = "UNKNOWN"
 _MOST_IMAGES = 16
+_MOST_FEATURES = 100  # clients send each of the dozen once
 _SAFE_SEARCH = 6
 _FEATURES = {
     "TYPE_UNSPECIFIED": 0,
@@ -110,7 +111,7 @@ class _Feature(_Message):
 
 class _AnnotateRequest(_Message):
     image: _Image | None = None
-    features: list[_Feature] | None = None
+    features: Annotated[list[_Feature], Field(max_length=_MOST_FEATURES)] | None = None
 
 
 class _Batch(_Message):
@@ -150,14 +151,16 @@ _Answer = dict[str, Any]
 def _asked(body: bytes, most: int) -> list[Sendable | _Answer]:
     """For each request its picture, or the answer it has without one being looked at. Raises `Refused`."""
     try:
-        batch = _Batch.model_validate(read_json(body))
+        values = read_json(body)
+        listed = values.get("requests") if isinstance(values, dict) else None
+        if isinstance(listed, list) and len(listed) > most:  # before each of them is looked at
+            raise _wrong(f"Too many images per request: {len(listed)}; the limit is {most}.")
+        batch = _Batch.model_validate(values)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise _wrong(f"Invalid value at '{'.'.join(map(str, found['loc']))}': {found['msg']}") from error
     except ValueError as error:
         raise _wrong(f"Invalid JSON payload received. {error}") from error
-    if len(batch.requests) > most:
-        raise _wrong(f"Too many images per request: {len(batch.requests)}; the limit is {most}.")
     return [_one(place, one) for place, one in enumerate(batch.requests)]
 
 
