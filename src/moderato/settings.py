@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableError
 
@@ -44,6 +44,66 @@ class ServeOptions:
     """Requests that wait for their turn; the next is answered 429."""
 
 
+@dataclass(frozen=True)
+class DialectOption:
+    """What can be chosen about each dialect."""
+
+    meanings: Path | None = None
+    """A file of your own in the place of the shipped mapping of policy labels to the vendor's categories."""
+
+
+def _by_name(value: Any) -> Any:
+    """`name=value,name=value` as a dictionary."""
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+    if not all(name.strip() and found.strip() for name, _, found in pairs):
+        raise ValueError("write bucket=folder or bucket=URL, several with commas between them")
+    return {name.strip(): found.strip() for name, _, found in pairs}
+
+
+@dataclass(frozen=True)
+class AWSOptions(DialectOption):
+    """What AWS's clients may name instead of sending it."""
+
+    buckets: Annotated[Mapping[str, str], BeforeValidator(_by_name)] = field(default_factory=dict)
+    """What stands for each S3 bucket: a folder, or its URL at an S3-compatible store, as in
+    `photos=/srv/photos,avatars=https://minio.example/avatars`. An `S3Object` of any other bucket is refused."""
+    region: str = "us-east-1"
+    """The region that requests to those stores are signed for."""
+    access_key: str = ""
+    """The access key id for those stores, which are asked without a signature where it is left out."""
+    secret_key: SecretStr = field(default_factory=lambda: SecretStr(""))
+    """Its secret access key."""
+
+
+@dataclass(frozen=True)
+class OpenAIOptions(DialectOption):
+    """What can be chosen where OpenAI's own contract and ours differ."""
+
+    text: Literal["refused", "unjudged"] = "refused"
+    """Text alone, which is not judged here: 400, or zeros that say so."""
+    images: Literal["merged", "one"] = "merged"
+    """Several pictures in one input: the highest score of each category, or OpenAI's own 400."""
+
+
+@dataclass(frozen=True)
+class DialectOptions:
+    """The options of each dialect that has a mapping."""
+
+    aws: AWSOptions = AWSOptions()
+    azure: DialectOption = DialectOption()
+    google: DialectOption = DialectOption()
+    misskey: DialectOption = DialectOption()
+    openai: OpenAIOptions = OpenAIOptions()
+    sightengine: DialectOption = DialectOption()
+
+    @property
+    def meanings(self) -> dict[str, Path | None]:
+        """The user's own mapping of each dialect."""
+        return {one.name: getattr(self, one.name).meanings for one in fields(self)}
+
+
 class Settings(BaseSettings):
     """Everything that can be set; every field is an environment variable of the same name behind `MODERATO_`."""
 
@@ -65,6 +125,7 @@ class Settings(BaseSettings):
     media: Limits = Limits()
     fetch: FetchOptions = FetchOptions()
     serve: ServeOptions = ServeOptions()
+    dialects: DialectOptions = DialectOptions()
 
     @field_validator("fetch", mode="before")
     @classmethod

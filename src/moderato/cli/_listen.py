@@ -51,7 +51,7 @@ def serve_on(
     workshop = Workshop(settings)
     moderator = workshop.moderator(policy, encoder)
     moderator.warm_up()
-    desk = Desk(moderator, workshop.policies_here(moderator.policy), settings.serve)
+    desk = Desk(moderator, workshop.policies_here(moderator.policy), settings.serve, settings.dialects)
     desk.answered.set()
     app = create_app(desk)
     server = _Server(uvicorn.Config(app, log_level="warning", lifespan="on"), started)

@@ -13,7 +13,9 @@ from fastapi import FastAPI
 from moderato import plugins
 from moderato.server import errors
 from moderato.server.desk import Desk
+from moderato.server.dialects._meanings import read_all
 from moderato.server.limits import LimitBody
+from moderato.server.paths import OneSlash
 
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = """Decides whether a picture may be shown. Several pictures a request are answered in their order; one
@@ -21,7 +23,10 @@ that cannot be scanned is answered as `unscannable`, with its reason, beside the
 
 
 def create_app(desk: Desk) -> FastAPI:
-    """The application for one moderator. It is ready when the encoder has answered a first time."""
+    """The application for one moderator. It is ready when the encoder has answered a first time.
+
+    Raises `SettingsError` for a dialect's mapping that cannot be used.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -38,8 +43,10 @@ def create_app(desk: Desk) -> FastAPI:
         redoc_url=None,
     )
     app.state.desk = desk
+    app.state.meanings = read_all(desk.dialects.meanings, desk.policies.values())
     errors.install(app)
     app.add_middleware(LimitBody, max_bytes=desk.options.max_body)
+    app.add_middleware(OneSlash)  # the last is the outermost: every other sees the path that is routed
     for package in ("moderato.server.routes", "moderato.server.dialects"):
         for module in plugins.modules(package).values():
             app.include_router(module.router)

@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from moderato.errors import Overloaded, RequestError, nearest
 from moderato.moderator import Moderator
 from moderato.policy import Policy
-from moderato.settings import ServeOptions
+from moderato.settings import DialectOptions, ServeOptions
 
 T = TypeVar("T")
 
@@ -27,6 +27,7 @@ class Desk:
     moderator: Moderator
     policies: dict[str, Policy]
     options: ServeOptions = field(default_factory=ServeOptions)
+    dialects: DialectOptions = field(default_factory=DialectOptions)
     answered: Event = field(default_factory=Event)
     """Set once the encoder has answered."""
     in_hand: int = 0

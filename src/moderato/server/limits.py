@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from moderato.server.errors import answer
 
 _PATIENCE = 2.0  # seconds in which a client may finish sending what is thrown away
 
@@ -62,7 +64,8 @@ class LimitBody:
         async def open_ended(message: Message) -> None:
             await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
 
-        await JSONResponse({"detail": detail}, 413, {"Connection": "close"})(scope, receive, open_ended)
+        refused = answer(scope, HTTPException(413, detail, {"Connection": "close"}))
+        await refused(scope, receive, open_ended)
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
                 while (await receive()).get("more_body"):

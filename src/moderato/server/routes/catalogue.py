@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from moderato.cards import EncoderCard, HeadCard, encoder_card, encoder_names, head_card, head_names
 from moderato.policy import Policy
 from moderato.server.desk import TheDesk
+from moderato.server.dialects._meanings import not_judged
 
 router = APIRouter(tags=["catalogue"])
 
@@ -28,10 +29,14 @@ class Heads(BaseModel):
 
 
 class Policies(BaseModel):
-    """The policy that judges when none is named, and all that may be named."""
+    """The policy that judges when none is named, all that may be named, and what each leaves out of a dialect.
+
+    `not_judged`: by policy and dialect, the vendor's categories that none of the policy's labels is.
+    """
 
     serving: str
     policies: list[Policy]
+    not_judged: dict[str, dict[str, list[str]]]
 
 
 @router.get("/v1/encoders")
@@ -48,8 +53,10 @@ async def heads() -> Heads:
 
 
 @router.get("/v1/policies")
-async def policies(desk: TheDesk) -> Policies:
+async def policies(desk: TheDesk, request: Request) -> Policies:
     """Policies that a request may name, with every prompt, threshold and what is known about them."""
     return Policies(
-        serving=desk.moderator.policy.name, policies=[policy.without_paths() for policy in desk.policies.values()]
+        serving=desk.moderator.policy.name,
+        policies=[policy.without_paths() for policy in desk.policies.values()],
+        not_judged={name: not_judged(request, policy) for name, policy in desk.policies.items()},
     )
