@@ -5,11 +5,14 @@ ModeratoError is never raised itself::
     ModeratoError
     ├── CallerError             what was sent is wrong
     │   ├── RequestError          the request as a whole: no labels, an unknown policy, a bad form
+    │   ├── Unauthenticated       no key, or one that is not good
+    │   ├── Forbidden             a key that may not do this
     │   └── Unscannable           one picture; it becomes the verdict's `unscannable`
     │       ├── FetchError          its URL could not be read, or may not be
     │       ├── DecodeError         its bytes are not a picture that can be read to the end
     │       └── LimitError          it is larger than the limits allow
     ├── Overloaded              nobody: try again later
+    │   └── RateLimited           by the rate or the quota of a key
     └── OperatorError           how moderato is set up is wrong
         ├── SettingsError         an environment variable or an option
         ├── PolicyError           a policy file
@@ -34,6 +37,18 @@ class CallerError(ModeratoError):
 
 class RequestError(CallerError):
     """The request as a whole cannot be answered."""
+
+
+class Unauthenticated(CallerError):
+    """No key was sent where one is needed, or one that is unknown, expired or revoked. `given`: one was sent."""
+
+    def __init__(self, message: str, given: bool = False) -> None:
+        super().__init__(message)
+        self.given = given
+
+
+class Forbidden(CallerError):
+    """The key may not do this."""
 
 
 class Unscannable(CallerError):
@@ -61,7 +76,15 @@ class LimitError(Unscannable):
 
 
 class Overloaded(ModeratoError):
-    """More is asked at once than can be answered soon. Trying again later helps."""
+    """More is asked at once than can be answered soon. Trying again after `retry_after` seconds helps."""
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RateLimited(Overloaded):
+    """The key has used up its rate or its quota."""
 
 
 class OperatorError(ModeratoError):
