@@ -40,6 +40,7 @@ def load(package: str, name: str) -> ModuleType:
 def _install(package: str) -> str:
     """The line that installs a package: by the extra of moderato's that has it, if one does."""
     known = {"torch": "torch", "pyarrow": "evaluate", "fastapi": "server", "uvicorn": "server"}
+    known |= {"alembic": "server", "sqlalchemy": "server"}
     extra = known.get(package)
     return f"pip install 'moderato[{extra}]'" if extra else f"pip install {package}"
 

@@ -111,6 +111,9 @@ class Settings(BaseSettings):
 
     data: Path = Field(default_factory=_data_folder)
     """moderato's own folder: records of model files, embeddings of prompts, and of pictures where they are kept."""
+    store: str = ""
+    """The database of API keys and their limits, as a URL: `postgresql+psycopg://user:password@host/name`. Without one
+    it is the file `store.sqlite` in the data folder; several machines behind one address need Postgres."""
     keep: bool = True
     """Whether `evaluate`, `calibrate`, `explain` and `policies test` keep the embeddings of pictures they saw (not the
     pictures), in `embeddings.sqlite`, at most 1 GiB: looking again then takes seconds."""
@@ -126,6 +129,11 @@ class Settings(BaseSettings):
     fetch: FetchOptions = FetchOptions()
     serve: ServeOptions = ServeOptions()
     dialects: DialectOptions = DialectOptions()
+
+    @property
+    def database(self) -> str:
+        """The URL of the store."""
+        return self.store or f"sqlite:///{self.data.expanduser().absolute() / 'store.sqlite'}"
 
     @field_validator("fetch", mode="before")
     @classmethod

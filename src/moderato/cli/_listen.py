@@ -13,6 +13,7 @@ from moderato.errors import SettingsError
 from moderato.server.app import create_app
 from moderato.server.desk import Desk
 from moderato.settings import read_settings
+from moderato.store.keys import Keys
 
 _PORT = 8000
 _LAST_PORT = 65535
@@ -41,9 +42,13 @@ def listening(host: str, port: int | None, *, fallback: bool = False) -> socket.
 
 
 def serve_on(
-    ours: socket.socket, policy: str, encoder: str | None, started: Callable[[], object] = lambda: None
+    ours: socket.socket,
+    policy: str,
+    encoder: str | None,
+    started: Callable[[], object] = lambda: None,
+    keys: Keys | None = None,
 ) -> None:
-    """Answer on the socket until stopped; `started` is called once requests are answered.
+    """Answer on the socket until stopped; `started` is called once requests are answered. `keys` let callers in.
 
     Raises `OperatorError` here, rather than at the first request, when something cannot be opened.
     """
@@ -53,7 +58,7 @@ def serve_on(
     moderator.warm_up()
     desk = Desk(moderator, workshop.policies_here(moderator.policy), settings.serve, settings.dialects)
     desk.answered.set()
-    app = create_app(desk)
+    app = create_app(desk, keys)
     server = _Server(uvicorn.Config(app, log_level="warning", lifespan="on"), started)
     server.run(sockets=[ours])
 

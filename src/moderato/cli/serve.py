@@ -10,6 +10,9 @@ import typer
 from moderato.assemble import DEFAULT_POLICY
 from moderato.cli._listen import listening, serve_on
 from moderato.errors import SettingsError
+from moderato.settings import read_settings
+from moderato.store.database import Database
+from moderato.store.keys import Keys
 
 
 def serve(
@@ -21,11 +24,13 @@ def serve(
         typer.Option(metavar="NAME|DIR", help="The encoder behind classify and embed; the policy's without it."),
     ] = None,
     open_to_all: Annotated[
-        bool, typer.Option("--open", help="Listen on other addresses although nobody has to show a key.")
+        bool,
+        typer.Option("--open", help="Listen on other addresses although there are no keys that callers must show."),
     ] = False,
 ) -> None:
-    """Answer over HTTP: our own API, documented at /docs, and the dialects."""
-    _refuse_unguarded(host, open_to_all)
+    """Answer over HTTP: our own API, documented at /docs, and the dialects. Who may ask: see `moderato keys`."""
+    keys = Keys(Database(read_settings().database))
+    _refuse_unguarded(host, open_to_all or bool(keys.all()))
     ours = listening(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{ours.getsockname()[1]}"
     message = f"moderato judges by '{policy}' on {url}; its API is described at {url}/docs"
@@ -34,15 +39,16 @@ def serve(
         policy,
         encoder,
         started=lambda: typer.echo(message, err=True),
+        keys=keys,
     )
 
 
-def _refuse_unguarded(host: str, open_to_all: bool) -> None:
-    """Raise `SettingsError` unless only this machine can reach the address, or the operator insists."""
-    if not open_to_all and not _is_loopback(host):
+def _refuse_unguarded(host: str, may_be_reached: bool) -> None:
+    """Raise `SettingsError` unless only this machine can reach the address, or there is a reason why others may."""
+    if not may_be_reached and not _is_loopback(host):
         raise SettingsError(
             f"--host {host} would let others in, and there are no keys to keep them out. "
-            "Listen on 127.0.0.1 behind a proxy that asks for one, or add --open."
+            "Make one with 'moderato keys create --name NAME', listen on 127.0.0.1, or add --open."
         )
 
 

@@ -12,19 +12,24 @@ from fastapi import FastAPI
 
 from moderato import plugins
 from moderato.server import errors
+from moderato.server.auth import Guard
 from moderato.server.desk import Desk
 from moderato.server.dialects._meanings import read_all
 from moderato.server.limits import LimitBody
 from moderato.server.paths import OneSlash
+from moderato.store.allowances import Allowances
+from moderato.store.keyring import Keyring
+from moderato.store.keys import Keys
 
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = """Decides whether a picture may be shown. Several pictures a request are answered in their order; one
 that cannot be scanned is answered as `unscannable`, with its reason, beside the others."""
 
 
-def create_app(desk: Desk) -> FastAPI:
+def create_app(desk: Desk, keys: Keys | None = None) -> FastAPI:
     """The application for one moderator. It is ready when the encoder has answered a first time.
 
+    Once there are `keys` every request but those about its health needs one; without that argument it never asks.
     Raises `SettingsError` for a dialect's mapping that cannot be used.
     """
 
@@ -45,6 +50,14 @@ def create_app(desk: Desk) -> FastAPI:
     app.state.desk = desk
     app.state.meanings = read_all(desk.dialects.meanings, desk.policies.values())
     errors.install(app)
+    if keys:
+        app.add_middleware(
+            Guard,
+            keyring=Keyring(keys),
+            allowances=Allowances(keys.database),
+            refuse=errors.answer,
+            max_unknown=2 * desk.options.max_body,
+        )
     app.add_middleware(LimitBody, max_bytes=desk.options.max_body)
     app.add_middleware(OneSlash)  # the last is the outermost: every other sees the path that is routed
     for package in ("moderato.server.routes", "moderato.server.dialects"):

@@ -1,1 +1,1 @@
-"""What is kept on disk, so that nothing is computed twice."""
+"""What is kept: embeddings, so that nothing is computed twice; API keys, their limits, and who administered them."""
