@@ -522,3 +522,21 @@ def test_keys_are_kept_in_postgres(run: Run, server: str, monkeypatch: pytest.Mo
     assert [listed["id"] for listed in run("keys", "list", "--json").lines] == [id_in(key)]
     assert not (tmp_path / "data" / "store.sqlite").exists()
     assert json.loads(run("keys", "log", "--json").out)["act"] == "create key"
+
+
+@pytest.mark.parametrize(
+    ("package", "store", "extra"),
+    [("alembic", "", "server"), ("psycopg", "postgresql://localhost/db", "postgres")],
+)
+def test_a_package_that_is_missing_is_named_with_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch, package: str, store: str, extra: str
+) -> None:
+    monkeypatch.setenv("MODERATO_STORE", store)
+    code = (
+        f"import sys\nsys.modules['{package}'] = None\nsys.argv = ['moderato', 'keys', 'list']\n"
+        "from moderato.cli import main\nmain()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert f"'{package}'" in ended.stderr
+    assert f"pip install 'moderato[{extra}]'" in " ".join(ended.stderr.split())

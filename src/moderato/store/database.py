@@ -143,8 +143,10 @@ def _engine(url: URL) -> Engine:
         event.listen(engine, "connect", _leave_transactions_to_us)
         event.listen(engine, "begin", _begin)
         return engine
+    waits = {"connect_timeout": _PATIENCE, "tcp_user_timeout": _PATIENCE * 1000}
+    waits = {name: wait for name, wait in waits.items() if name not in url.query}
     try:
-        return create_engine(url, connect_args={"connect_timeout": _PATIENCE}, pool_pre_ping=True, **options)
+        return create_engine(url, connect_args=waits, pool_pre_ping=True, **options)
     except ModuleNotFoundError as error:
         raise MissingExtra(
             f"A store in Postgres needs the package '{error.name}', which is not installed: "
