@@ -41,7 +41,10 @@ class ServeOptions:
     max_body: Annotated[int, Field(ge=1)] = 64 * 2**20
     """Bytes of one request."""
     max_waiting: Annotated[int, Field(ge=1)] = 32
-    """Requests that wait for their turn; the next is answered 429."""
+    """Pictures that wait for their turn, beside those being worked on; more are answered 429, as is bulk beyond half of
+    it. Bulk is what comes with the header `Priority: u=4` to `u=7` (RFC 9218): it is done when nothing else waits."""
+    deadline: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds in which a request is answered once its body has come; what takes longer is given up and answered 429."""
 
 
 class Settings(BaseSettings):
