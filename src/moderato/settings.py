@@ -19,6 +19,7 @@ from pydantic_settings import SettingsError as UnreadableError
 from moderato.errors import SettingsError, nearest
 from moderato.media import Limits
 from moderato.media.fetch import FetchOptions
+from moderato.media.workers import WorkerOptions
 
 _PREFIX = "MODERATO_"
 
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     """Views that one call of an encoder takes at most."""
     media: Limits = Limits()
     fetch: FetchOptions = FetchOptions()
+    prepare: WorkerOptions = WorkerOptions()
     serve: ServeOptions = ServeOptions()
 
     @field_validator("fetch", mode="before")
