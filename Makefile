@@ -35,6 +35,7 @@ format: $(VENV)/.everything ## Put the code into its format
 
 bench: $(VENV)/.everything ## Measure this machine
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.serve
 
 tiny: $(VENV)/.everything ## Draw the pictures and train the built-in encoder again (about half an hour on 2 cores)
 	$(BIN)/python -m tools.tiny
@@ -53,7 +54,7 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $(VENV)/.server $@
 
 $(VENV)/.everything: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@$(INSTALL) '.[server,evaluate,test,check,reference]'
+	@$(INSTALL) '.[server,evaluate,test,check,reference,bench]'
 	@touch $(VENV)/.server $(VENV)/.test $@
 
 $(VENV)/bin/python:

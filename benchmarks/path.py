@@ -25,7 +25,7 @@ def measure(checkpoint: Path, rounds: int) -> list[Result]:
     ids = torch.tensor([[49406, 1, 2, 49407], [49406, 3, 4, 49407]])
     results = []
     for size in ((640, 480), (4000, 3000)):
-        files = [_jpeg(size, seed) for seed in range(_PICTURES)]
+        files = [jpeg(size, seed) for seed in range(_PICTURES)]
         own, other = alternating(
             max(3, rounds // 3),
             _PICTURES,
@@ -42,7 +42,8 @@ def _thesis(model: CLIPModel, processor: CLIPImageProcessorPil, ids: torch.Tenso
         model(input_ids=ids, **processor(picture, return_tensors="pt")).logits_per_image.softmax(dim=1)
 
 
-def _jpeg(size: tuple[int, int], seed: int) -> bytes:
+def jpeg(size: tuple[int, int], seed: int) -> bytes:
+    """A JPEG of soft noise."""
     noise = np.random.default_rng(seed).integers(0, 256, (size[1] // 16, size[0] // 16, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(stream, "JPEG", quality=90)

@@ -16,6 +16,8 @@ from moderato.cards import EncoderCard, HeadCard, encoder_card, encoder_names, h
 from moderato.encoders import WEIGHTS, Encoder, PromptCache, open_encoder
 from moderato.errors import CardError, PolicyError, SettingsError, WeightsError, nearest
 from moderato.heads import Head
+from moderato.media import prepare
+from moderato.media.workers import Workers
 from moderato.moderator import Moderator
 from moderato.policy import Policy, read_policy, shipped_policies
 from moderato.settings import Settings, read_settings
@@ -71,10 +73,22 @@ class Workshop:
     def _prompts(self) -> PromptCache:
         return PromptCache(self.settings.data / "prompts.sqlite")
 
-    def moderator(self, policy: str | Path | Policy, encoder: str | None = None, *, keep: bool = False) -> Moderator:
+    def workers(self) -> Workers:
+        """Processes for the pictures of strangers: twice as many as cores, so that one that hangs keeps none idle."""
+        return Workers(2 * self.settings.threads, self.settings.prepare)
+
+    def moderator(
+        self,
+        policy: str | Path | Policy,
+        encoder: str | None = None,
+        *,
+        keep: bool = False,
+        workers: Workers | None = None,
+    ) -> Moderator:
         """A moderator whose encoders are opened when they are first needed.
 
-        `keep`: whether embeddings are kept in the data folder, so that the same pictures are encoded once.
+        `keep`: whether embeddings are kept in the data folder, so that the same pictures are encoded once. Pictures are
+        prepared by `workers`, or in threads.
         """
         settings = self.settings
         judged_by = policy if isinstance(policy, Policy) else read_policy(policy)
@@ -86,9 +100,10 @@ class Workshop:
             encoder=encoder or next(filter(reads_text, [judged_by.encoder, *judged_by.encoders]), None),
             limits=settings.media,
             fetching=settings.fetch,
-            threads=settings.threads,
+            threads=workers.count if workers else settings.threads,
             rows=settings.rows,
             seen=EmbeddingCache(settings.data / "embeddings.sqlite") if keep and settings.keep else None,
+            prepare=workers.prepare if workers else prepare,
         )
 
     def encoder(self, name: str) -> Encoder:

@@ -3,8 +3,8 @@
     sources ─load, prepare→ views ─rows→ embeddings ─score, decide→ verdicts
 
 What is asked of a source is a task (`tasks.py`): a policy made ready, or the embeddings themselves. The pipeline
-(`pipeline.py`) runs tasks: `prepare` in threads, a picture each, may fail for that picture alone; views of all pictures
-of a run share the rows that an encoder takes.
+(`pipeline.py`) runs tasks: `prepare`, a picture each, may fail for that picture alone; views of all pictures, those of
+other threads too, share the rows that an encoder takes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 
 from moderato.encoders import Encoder, Texts
 from moderato.errors import RequestError
-from moderato.media import Limits
+from moderato.media import Limits, prepare
 from moderato.media.fetch import FetchOptions
 from moderato.media.load import Sendable
-from moderato.pipeline import Pipeline, Times
+from moderato.pipeline import Pipeline, Prepare, Times
 from moderato.policy import Policy, policy_of_labels
 from moderato.store.embeddings import EmbeddingCache
 from moderato.tasks import Embed, Judge, Need, OpenHead, Task, view_of
@@ -37,7 +37,7 @@ class Moderator:
     `encoder` (a card's name or a folder) is behind `classify` and `embed`; the policy's when None. `open_encoder` opens
     one by that name and is asked once for each, `open_head` a trained head; `neutral_anchors` says what an encoder
     compares independent labels with. `rows` is how many views one call of an encoder takes at most, `threads` how many
-    pictures are decoded at a time. What encoders saw is looked up in `seen` first, and kept there.
+    pictures are decoded at a time, by `prepare`. What encoders saw is looked up in `seen` first, and kept there.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Moderator:
         threads: int = 2,
         rows: int = 16,
         seen: EmbeddingCache | None = None,
+        prepare: Prepare = prepare,
     ) -> None:
         self.policy = policy
         self.default_encoder = encoder or policy.encoder
@@ -65,7 +66,7 @@ class Moderator:
         self._judges: dict[str, Judge] = {}
         self._lock = threading.Lock()
         self._opening = threading.Lock()
-        self._pipeline = Pipeline(limits, fetching, threads, rows, seen)
+        self._pipeline = Pipeline(limits, fetching, threads, rows, seen, prepare)
 
     @property
     def times(self) -> Times:

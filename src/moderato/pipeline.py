@@ -1,7 +1,7 @@
 """Sources in, answers out, in order: threads prepare pictures, encoders see rows of many, each task finishes its own.
 
-Views of all pictures of a run, whatever is asked of them, share the rows that an encoder takes: a picture is prepared
-once for a task and each encoder sees each of its views once. What encoders saw before is not encoded again.
+Views of all pictures, whatever is asked of them and in whichever run, share the rows that an encoder takes: a picture
+is prepared once for a task and each encoder sees each of its views once. What encoders saw before is not encoded again.
 """
 
 from __future__ import annotations
@@ -9,30 +9,35 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from time import perf_counter
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from moderato.encoders import Encoder
-from moderato.errors import DecodeError, Unscannable
-from moderato.media import Limits, prepare
+from moderato.errors import DecodeError, Overloaded, Unscannable
+from moderato.media import Limits, Prepared
 from moderato.media.fetch import FetchOptions
 from moderato.media.load import Sendable, is_remote, load, name_of
+from moderato.rows import Queue
 from moderato.store.embeddings import EmbeddingCache, key_of
 from moderato.tasks import Need, Task
-from moderato.types import Encoded, Place, Rows, Source, View, Views
+from moderato.turns import FairPool, Ticket, current_ticket
+from moderato.types import Encoded, Place, Rows, Source, View, Views, ViewSpec
 
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_AHEAD = 16  # pictures on their way at a time: most wait for a network or a disk, `threads` of them decode
+Prepare = Callable[[bytes, Iterable[ViewSpec], Limits], Prepared]
+"""`media.prepare`, or one that does the same elsewhere."""
+
+_AHEAD = 16  # pictures on their way for one run: most wait for a network or a disk, `threads` of them decode
 
 
 class Times:
@@ -93,56 +98,73 @@ class Pipeline:
     """Runs tasks on sources; thread-safe. See `Moderator` for the arguments."""
 
     def __init__(
-        self, limits: Limits, fetching: FetchOptions, threads: int, rows: int, seen: EmbeddingCache | None
+        self,
+        limits: Limits,
+        fetching: FetchOptions,
+        threads: int,
+        rows: int,
+        seen: EmbeddingCache | None,
+        prepare: Prepare,
     ) -> None:
         self.times = Times()
         self._limits = limits
         self._fetching = fetching
         self._rows = rows
         self._seen = seen
+        self._prepare_bytes = prepare
         self._cores = threading.Semaphore(threads)
-        self._pools = {remote: ThreadPoolExecutor(_AHEAD, thread_name_prefix="prepare") for remote in (False, True)}
+        self._pools = {remote: FairPool(_AHEAD, "prepare") for remote in (False, True)}
+        self._queues: dict[int, Queue] = {}
+        self._opening = threading.Lock()
 
     def run(self, asked: Iterable[tuple[Sendable, Task[T]]]) -> Iterator[T]:
-        """Answers in the order of the questions; those about one encoder share its rows, whatever they ask."""
+        """Answers in the order of the questions; those about one encoder share its rows, whatever they ask.
+
+        It is done for the current ticket; raises what that does once it is of no use any more.
+        """
+        ticket = current_ticket()
         batch: list[_Item[T]] = []
         waiting = 0
-        for item in self._prepared(asked):
+        for item in self._prepared(asked, ticket):
             batch.append(item)
             waiting += max([1, *map(len, item.views.values())])  # the unscannable are answered too
             if waiting >= self._rows:
-                yield from self._answers(batch)
+                yield from self._answers(batch, ticket)
                 batch, waiting = [], 0
-        yield from self._answers(batch)
+        yield from self._answers(batch, ticket)
 
-    def _prepared(self, asked: Iterable[tuple[Sendable, Task[T]]]) -> Iterator[_Item[T]]:
+    def _prepared(self, asked: Iterable[tuple[Sendable, Task[T]]], ticket: Ticket) -> Iterator[_Item[T]]:
         """Items in order. Threads prepare ahead, a bounded number of pictures."""
         ahead: deque[_Item[T]] = deque()
         try:
             for source, task in asked:
                 pool = self._pools[is_remote(source)]  # a network that does not answer holds up no upload
-                ahead.append(_Item(name_of(source), task, pool.submit(self._prepare, source, task)))
+                future = pool.submit(ticket, partial(self._prepare, source, task, ticket))
+                ahead.append(_Item(name_of(source), task, future))
                 if len(ahead) > _AHEAD:
-                    yield ahead.popleft()
+                    yield _when_prepared(ahead.popleft(), ticket)
             while ahead:
-                yield ahead.popleft()
+                yield _when_prepared(ahead.popleft(), ticket)
         finally:
             for item in ahead:  # nobody waits for them any more
                 item.future.cancel()
 
-    def _prepare(self, sent: Sendable, task: Task[T]) -> _Prepared:
+    def _prepare(self, sent: Sendable, task: Task[T], ticket: Ticket) -> _Prepared:
         try:
+            ticket.check()
             with self.times.spent("load"):
                 source = load(sent, self._limits, self._fetching)
                 known = self._known(source, task)
             missing = {name: need.spec for name, need in task.needs.items() if name not in known}
             if not missing:
                 return _Prepared(source, next(iter(known.values())).size, {}, known)
-            with self._cores, self.times.spent("prepare"):
-                prepared = prepare(source.data, missing.values(), self._limits)
+            with self._cores:
+                ticket.check()
+                with self.times.spent("prepare"):
+                    prepared = self._prepare_bytes(source.data, missing.values(), self._limits)
             views = {name: prepared.views[spec] for name, spec in missing.items()}
             return _Prepared(source, prepared.size, views, known)
-        except Unscannable:
+        except (Unscannable, CancelledError, Overloaded):
             raise
         except Exception as error:  # a fault of ours with one picture must not take the others with it
             _LOG.exception("a picture could not be prepared")
@@ -161,15 +183,14 @@ class Pipeline:
     def _key(self, source: Source, need: Need) -> str:
         return key_of(source.digest, self._limits, need.spec, need.encoder.space)
 
-    def _answers(self, batch: Sequence[_Item[T]]) -> Iterator[T]:
+    def _answers(self, batch: Sequence[_Item[T]], ticket: Ticket) -> Iterator[T]:
         """Encode all views of a batch, each encoder's together, then let every item take its own rows back."""
         waiting: dict[int, tuple[Encoder, list[View]]] = {}
         for item in batch:
             for name, views in item.views.items():
                 encoder = item.task.needs[name].encoder
                 waiting.setdefault(id(encoder), (encoder, []))[1].extend(views)
-        with self.times.spent("encode"):
-            rows = {key: iter(self._project(*todo)) for key, todo in waiting.items()}
+        rows = {key: iter(self._queue(encoder).project(views, ticket)) for key, (encoder, views) in waiting.items()}
         fresh = [self._taken(item, rows) for item in batch]
         if self._seen is not None:
             self._seen.put(
@@ -193,6 +214,22 @@ class Pipeline:
             taken[name] = Encoded(places, Rows(np.stack([next(own) for _ in views])), item.future.result().size)
         return taken
 
-    def _project(self, encoder: Encoder, views: Sequence[View]) -> list[np.ndarray]:
-        chunks = [views[i : i + self._rows] for i in range(0, len(views), self._rows)]
-        return [row for chunk in chunks for row in encoder.project(Views(np.stack([v.pixels for v in chunk])))]
+    def _queue(self, encoder: Encoder) -> Queue:
+        """The one line before this encoder."""
+        with self._opening:
+            if id(encoder) not in self._queues:
+                self._queues[id(encoder)] = Queue(partial(self._project, encoder), self._rows)
+            return self._queues[id(encoder)]
+
+    def _project(self, encoder: Encoder, views: Views) -> Rows:
+        with self.times.spent("encode"):
+            return encoder.project(views)
+
+
+def _when_prepared(item: _Item[T], ticket: Ticket) -> _Item[T]:
+    """The item, once it was prepared or could not be; raises when that takes longer than the ticket is of use."""
+    wait([item.future], min(ticket.left_over, threading.TIMEOUT_MAX))
+    if not item.future.done():
+        item.future.cancel()
+        ticket.check()
+    return item

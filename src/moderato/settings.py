@@ -19,6 +19,7 @@ from pydantic_settings import SettingsError as UnreadableError
 from moderato.errors import SettingsError, nearest
 from moderato.media import Limits
 from moderato.media.fetch import FetchOptions
+from moderato.media.workers import WorkerOptions
 
 _PREFIX = "MODERATO_"
 
@@ -41,7 +42,10 @@ class ServeOptions:
     max_body: Annotated[int, Field(ge=1)] = 64 * 2**20
     """Bytes of one request."""
     max_waiting: Annotated[int, Field(ge=1)] = 32
-    """Requests that wait for their turn; the next is answered 429."""
+    """Pictures that wait for their turn, beside those being worked on; more are answered 429, as is bulk beyond half of
+    it. Bulk is what comes with the header `Priority: u=4` to `u=7` (RFC 9218): it is done when nothing else waits."""
+    deadline: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds in which a request is answered once its body has come; what takes longer is given up and answered 429."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ class Settings(BaseSettings):
     """Views that one call of an encoder takes at most."""
     media: Limits = Limits()
     fetch: FetchOptions = FetchOptions()
+    prepare: WorkerOptions = WorkerOptions()
     serve: ServeOptions = ServeOptions()
     dialects: DialectOptions = DialectOptions()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
+from contextlib import closing
 
 import uvicorn
 
@@ -18,6 +19,7 @@ from moderato.store.keys import Keys
 _PORT = 8000
 _LAST_PORT = 65535
 _TRIES = 100
+_PATIENCE = 5  # seconds beyond the deadline of a request in which one that was accepted is answered when stopped
 
 
 def listening(host: str, port: int | None, *, fallback: bool = False) -> socket.socket:
@@ -54,13 +56,15 @@ def serve_on(
     """
     settings = read_settings()
     workshop = Workshop(settings)
-    moderator = workshop.moderator(policy, encoder)
-    moderator.warm_up()
-    desk = Desk(moderator, workshop.policies_here(moderator.policy), settings.serve, settings.dialects)
-    desk.answered.set()
-    app = create_app(desk, keys)
-    server = _Server(uvicorn.Config(app, log_level="warning", lifespan="on"), started)
-    server.run(sockets=[ours])
+    with closing(workshop.workers()) as workers:
+        moderator = workshop.moderator(policy, encoder, workers=workers)
+        moderator.warm_up()
+        desk = Desk(moderator, workshop.policies_here(moderator.policy), settings.serve, settings.dialects)
+        desk.answered.set()
+        patience = int(settings.serve.deadline) + _PATIENCE
+        app = create_app(desk, keys)
+        config = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=patience)
+        _Server(config, started).run(sockets=[ours])
 
 
 class _Server(uvicorn.Server):

@@ -58,7 +58,7 @@ _TOLD = 5  # problems of one request
 async def read(
     request: Request, shape: type[Asked], desk: Desk, *, may_be_none: bool = False
 ) -> tuple[Asked, list[Sendable]]:
-    """The request's fields, and its pictures in order. Raises `RequestError` when the request itself is wrong."""
+    """The request's fields and its pictures in order. Raises `RequestError` for a wrong request, `Overloaded`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         asked, sent = await _read_form(request, shape, desk.options.max_images)
@@ -68,6 +68,7 @@ async def read(
         sent = asked.sendables()
     if not sent and not may_be_none:
         raise RequestError("Send at least one picture, as 'images'.")
+    desk.expect(max(1, len(sent)))
     return asked, sent
 
 
