@@ -22,7 +22,7 @@ from collections.abc import Callable
 from urllib.parse import parse_qsl, unquote_plus
 
 from anyio import to_thread
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
@@ -58,14 +58,14 @@ class Guard:
         app: ASGIApp,
         keyring: Keyring,
         allowances: Allowances,
-        refuse: Refuse | None = None,
+        refuse: Refuse,
         max_unknown: int = 2**27,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
         self._keyring = keyring
         self._allowances = allowances
-        self._refuse = refuse or refusal
+        self._refuse = refuse
         self._max_unknown = max_unknown
         self._now = now
         self._unknown = 0
@@ -158,18 +158,6 @@ class Guard:
             return "", receive
         finally:
             self._unknown -= held
-
-
-def refusal(scope: Scope, error: Exception) -> Response:
-    """The answer in the shape of our own API."""
-    if isinstance(error, Unauthenticated):
-        return JSONResponse({"detail": str(error)}, 401, {"WWW-Authenticate": "Bearer"})
-    if isinstance(error, Forbidden):
-        return JSONResponse({"detail": str(error)}, 403)
-    if isinstance(error, Overloaded):
-        return JSONResponse({"detail": str(error)}, 429, {"Retry-After": str(error.retry_after)})
-    _LOG.error("%s", error)
-    return JSONResponse({"detail": "The service cannot check API keys now; its log says why."}, 503)
 
 
 def _path(scope: Scope) -> str:
