@@ -111,7 +111,7 @@ def test_a_harmless_picture_is_not_flagged(client: openai.OpenAI) -> None:
 
 def test_the_answer_names_its_request(client: openai.OpenAI) -> None:
     answer = client.moderations.create(input=[part(data_url(CAT))])
-    assert (answer._request_id or "").startswith("req_")
+    assert answer._request_id
     assert answer.id != client.moderations.create(input=[part(data_url(CAT))]).id
 
 
@@ -224,7 +224,7 @@ def test_a_wrong_body_is_a_400_that_says_where(plain: httpx.Client, body: bytes,
 def refused(answer: httpx.Response) -> dict[str, Any]:
     """The error of an answer in OpenAI's shape."""
     assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["x-request-id"].startswith("req_")
+    assert answer.headers["x-request-id"]
     assert list(answer.json()) == ["error"]
     error: dict[str, Any] = answer.json()["error"]
     assert list(error) == ["message", "type", "param", "code"]
@@ -356,7 +356,7 @@ def test_whatever_else_goes_wrong_is_the_exception_that_callers_catch(
     with pytest.raises(kind) as caught:
         client.moderations.create(input=[part(data_url(CAT))])
     assert (caught.value.type, caught.value.code) == (type_, code)
-    assert (caught.value.request_id or "").startswith("req_")
+    assert caught.value.request_id
     assert "secret" not in str(caught.value)
     assert "sk-1234" not in str(caught.value)
     wait = getattr(error, "retry_after", None)
