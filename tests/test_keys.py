@@ -281,6 +281,8 @@ from moderato.store.database import Database
 from moderato.store.keys import Keys
 url, *names = sys.argv[1:]
 database = Database(url)
+print("ready", flush=True)
+sys.stdin.readline()
 for name in names:
     try:
         Keys(database).create(name, "me")
@@ -300,6 +302,8 @@ database = Database(sys.argv[1])
 (key,) = Keys(database).all()
 allowances = Allowances(database, lambda: float(sys.argv[2]))
 spent = 0
+print("ready", flush=True)
+sys.stdin.readline()
 try:
     while True:
         while not allowances.spend(key):
@@ -312,10 +316,16 @@ database.close()
 
 
 def at_once(code: str, *arguments: list[str]) -> list[str]:
-    """What processes print that start together."""
-    started = [
-        subprocess.Popen([sys.executable, "-c", code, *each], stdout=subprocess.PIPE, text=True) for each in arguments
-    ]
+    """What processes print that begin together, once each is ready."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen([sys.executable, "-c", code, *each], **pipes) for each in arguments]
+    for process in started:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
     outputs = [process.communicate(timeout=60)[0] for process in started]
     assert [process.returncode for process in started] == [0] * len(started)
     return outputs

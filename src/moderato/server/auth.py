@@ -84,7 +84,9 @@ class Guard:
             return
         except ClientDisconnect:  # nobody is there to be answered
             return
-        await self._app({**scope, "query_string": _without_keys(scope["query_string"])}, receive, send)
+        finally:  # in the very scope that those before and behind look at
+            scope["query_string"] = _without_keys(scope["query_string"])
+        await self._app(scope, receive, send)
 
     async def _admitted(self, scope: Scope, receive: Receive) -> Receive:
         """Where to receive the request's body from. Raises what it is refused with."""
@@ -136,28 +138,28 @@ class Guard:
         return key, _again(body, receive)
 
     async def _in_form(self, scope: Scope, receive: Receive) -> tuple[str, Receive]:
-        held = 0
+        """What a form says, and the form once more. It is parsed as it comes, so that others can go on meanwhile."""
+        parts: list[bytes] = []
 
-        async def counted() -> Message:
-            nonlocal held
+        async def kept() -> Message:
             message = await receive()
-            size = len(message.get("body", b""))
-            if self._unknown + size > self._max_unknown:
+            part = message.get("body", b"")
+            if self._unknown + len(part) > self._max_unknown:
                 raise Overloaded("Too many forms are being read. Send the API key in the query, or try again later.")
-            held, self._unknown = held + size, self._unknown + size
+            parts.append(part)
+            self._unknown += len(part)
             return message
 
         try:
-            body = await _read(counted)
-            async with Request(scope, _again(body, receive)).form() as form:
-                return str(form.get("api_secret") or ""), _again(body, receive)
+            async with Request(scope, kept).form() as form:
+                return str(form.get("api_secret") or ""), _again(b"".join(parts), receive)
         except (
             MultiPartException,
             HTTPException,
         ):  # no form, whatever it says; the second is the first within an application
             return "", receive
         finally:
-            self._unknown -= held
+            self._unknown -= sum(map(len, parts))
 
 
 def _path(scope: Scope) -> str:
