@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -98,8 +97,7 @@ class Desk:
             raise ClientDisconnect from error
         finally:
             leaving.cancel()
-            with suppress(asyncio.CancelledError):
-                await leaving
+            await asyncio.gather(leaving, return_exceptions=True)  # what watching came to is no matter of the answer
 
     def expect(self, pictures: int) -> None:
         """Count the current request as so many pictures. Raises `Overloaded` when there is no room for them."""
