@@ -29,9 +29,9 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from moderato.errors import Unauthenticated
+from moderato.server import errors
 from moderato.server.app import create_app
 from moderato.server.auth import Guard
-from moderato.server.errors import fault_of
 from moderato.settings import ServeOptions
 from moderato.store.allowances import Allowances
 from moderato.store.database import Database
@@ -83,8 +83,7 @@ def served(app: Any) -> Iterator[str]:
 
 def in_our_shape(scope: Any, error: Exception) -> Response:
     """Whatever family the path belongs to: these tests are about who is let in."""
-    fault = fault_of(error)
-    return JSONResponse({"detail": fault.sentence}, fault.status)
+    return errors._ours(errors.fault_of(error))
 
 
 @contextmanager

@@ -134,6 +134,13 @@ def answer(request: Request | Scope, error: Exception) -> Response:
     """The answer to an error, in the shape of the dialect that owns the request. Middleware gives its scope."""
     asked = request if isinstance(request, Request) else Request(request)
     fault = fault_of(error)
+    response = _shaped(asked, fault)
+    if fault.kind == "crashed":
+        response.headers["Connection"] = "close"  # uvicorn hangs up after a fault of ours: a client must know
+    return response
+
+
+def _shaped(asked: Request, fault: Fault) -> Response:
     for dialect in plugins.modules("moderato.server.dialects").values():
         owns: Callable[[Scope], bool] | None = getattr(dialect, "owns", None)
         if owns and owns(asked.scope):
