@@ -11,11 +11,12 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -35,15 +36,39 @@ T = TypeVar("T")
 _AHEAD = 16  # pictures on their way at a time: most wait for a network or a disk, `threads` of them decode
 
 
-class Times:
-    """Seconds spent in each stage, over all threads: `load`, `prepare`, `encode`, `score`."""
+Stage = Literal["load", "prepare", "encode", "score"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+class Watcher:
+    """Is told what happens on the way of pictures, from the threads in which it happens. This one heeds nothing.
+
+    Those threads see the context variables of whoever asked.
+    """
+
+    def during(self, stage: Stage) -> AbstractContextManager[object]:
+        """What a stage is done within: of one picture, or, when encoding, of the views that go together."""
+        return nullcontext()
+
+    def encoding(self, encoder: str, views: int) -> None:
+        """So many views go through an encoder together."""
+
+    def looked_up(self, known: int, missing: int) -> None:
+        """Of what encoders were to see of a picture, so much was kept from before, and so much was not."""
+
+    def answered(self, answer: object) -> None:
+        """A picture got the answer of its task."""
+
+
+class Times(Watcher):
+    """Seconds spent in each stage, over all threads."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = dict.fromkeys(("load", "prepare", "encode", "score"), 0.0)
+        self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
         self._lock = threading.Lock()
 
     @contextmanager
-    def spent(self, stage: str) -> Iterator[None]:
+    def during(self, stage: Stage) -> Iterator[None]:
         """Add the time of the block to a stage."""
         started = perf_counter()
         try:
@@ -96,6 +121,7 @@ class Pipeline:
         self, limits: Limits, fetching: FetchOptions, threads: int, rows: int, seen: EmbeddingCache | None
     ) -> None:
         self.times = Times()
+        self.watchers: list[Watcher] = [self.times]
         self._limits = limits
         self._fetching = fetching
         self._rows = rows
@@ -121,7 +147,7 @@ class Pipeline:
         try:
             for source, task in asked:
                 pool = self._pools[is_remote(source)]  # a network that does not answer holds up no upload
-                ahead.append(_Item(name_of(source), task, pool.submit(self._prepare, source, task)))
+                ahead.append(_Item(name_of(source), task, pool.submit(copy_context().run, self._prepare, source, task)))
                 if len(ahead) > _AHEAD:
                     yield ahead.popleft()
             while ahead:
@@ -132,13 +158,13 @@ class Pipeline:
 
     def _prepare(self, sent: Sendable, task: Task[T]) -> _Prepared:
         try:
-            with self.times.spent("load"):
+            with self._during("load"):
                 source = load(sent, self._limits, self._fetching)
                 known = self._known(source, task)
             missing = {name: need.spec for name, need in task.needs.items() if name not in known}
             if not missing:
                 return _Prepared(source, next(iter(known.values())).size, {}, known)
-            with self._cores, self.times.spent("prepare"):
+            with self._cores, self._during("prepare"):
                 prepared = prepare(source.data, missing.values(), self._limits)
             views = {name: prepared.views[spec] for name, spec in missing.items()}
             return _Prepared(source, prepared.size, views, known)
@@ -156,6 +182,8 @@ class Pipeline:
             return {}
         keys = {name: self._key(source, need) for name, need in task.needs.items()}
         found = self._seen.get(keys.values())
+        for watcher in self.watchers:
+            watcher.looked_up(len(found), len(keys) - len(found))
         return {name: found[key] for name, key in keys.items() if key in found}
 
     def _key(self, source: Source, need: Need) -> str:
@@ -168,8 +196,7 @@ class Pipeline:
             for name, views in item.views.items():
                 encoder = item.task.needs[name].encoder
                 waiting.setdefault(id(encoder), (encoder, []))[1].extend(views)
-        with self.times.spent("encode"):
-            rows = {key: iter(self._project(*todo)) for key, todo in waiting.items()}
+        rows = {key: iter(self._project(*todo)) for key, todo in waiting.items()}
         fresh = [self._taken(item, rows) for item in batch]
         if self._seen is not None:
             self._seen.put(
@@ -180,8 +207,10 @@ class Pipeline:
                 }
             )
         for item, mine in zip(batch, fresh, strict=True):
-            with self.times.spent("score"):
+            with self._during("score"):
                 answer = item.answer(mine)
+            for watcher in self.watchers:
+                watcher.answered(answer)
             yield answer
 
     def _taken(self, item: _Item[T], rows: Mapping[int, Iterator[np.ndarray]]) -> dict[str, Encoded]:
@@ -195,4 +224,17 @@ class Pipeline:
 
     def _project(self, encoder: Encoder, views: Sequence[View]) -> list[np.ndarray]:
         chunks = [views[i : i + self._rows] for i in range(0, len(views), self._rows)]
-        return [row for chunk in chunks for row in encoder.project(Views(np.stack([v.pixels for v in chunk])))]
+        return [row for chunk in chunks for row in self._together(encoder, Views(np.stack([v.pixels for v in chunk])))]
+
+    def _together(self, encoder: Encoder, views: Views) -> Rows:
+        for watcher in self.watchers:
+            watcher.encoding(encoder.name, len(views))
+        with self._during("encode"):
+            return encoder.project(views)
+
+    @contextmanager
+    def _during(self, stage: Stage) -> Iterator[None]:
+        with ExitStack() as stack:
+            for watcher in self.watchers:
+                stack.enter_context(watcher.during(stage))
+            yield

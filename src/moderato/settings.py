@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -42,6 +42,8 @@ class ServeOptions:
     """Bytes of one request."""
     max_waiting: Annotated[int, Field(ge=1)] = 32
     """Requests that wait for their turn; the next is answered 429."""
+    log: Literal["auto", "json", "text"] = "auto"
+    """Log lines on stderr: one JSON object each, or plain; `auto` is plain on a terminal and JSON elsewhere."""
 
 
 class Settings(BaseSettings):

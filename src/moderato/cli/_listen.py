@@ -10,6 +10,7 @@ import uvicorn
 
 from moderato.assemble import Workshop
 from moderato.errors import SettingsError
+from moderato.server import logs
 from moderato.server.app import create_app
 from moderato.server.desk import Desk
 from moderato.settings import read_settings
@@ -48,13 +49,14 @@ def serve_on(
     Raises `OperatorError` here, rather than at the first request, when something cannot be opened.
     """
     settings = read_settings()
+    logs.set_up(settings.serve.log)
     workshop = Workshop(settings)
     moderator = workshop.moderator(policy, encoder)
     moderator.warm_up()
     desk = Desk(moderator, workshop.policies_here(moderator.policy), settings.serve)
     desk.answered.set()
     app = create_app(desk)
-    server = _Server(uvicorn.Config(app, log_level="warning", lifespan="on"), started)
+    server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"), started)
     server.run(sockets=[ours])
 
 

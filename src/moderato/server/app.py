@@ -11,9 +11,11 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from moderato import plugins
-from moderato.server import errors
+from moderato.server import errors, logs
 from moderato.server.desk import Desk
 from moderato.server.limits import LimitBody
+from moderato.server.metrics import Metrics
+from moderato.server.records import Around, Counting, Recording
 
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = """Decides whether a picture may be shown. Several pictures a request are answered in their order; one
@@ -40,10 +42,21 @@ def create_app(desk: Desk) -> FastAPI:
     app.state.desk = desk
     errors.install(app)
     app.add_middleware(LimitBody, max_bytes=desk.options.max_body)
+    routes = [*app.routes]
     for package in ("moderato.server.routes", "moderato.server.dialects"):
         for module in plugins.modules(package).values():
             app.include_router(module.router)
+            routes += module.router.routes
+    app.add_middleware(Recording, routes=routes, around=_watched(app, desk))
     return app
+
+
+def _watched(app: FastAPI, desk: Desk) -> list[Around]:
+    """Let metrics, logs and traces be told what happens; what each request is answered within."""
+    app.state.metrics = Metrics(desk)
+    desk.moderator.watch(app.state.metrics)
+    desk.moderator.watch(Counting({policy.fingerprint for policy in desk.policies.values()}))
+    return [app.state.metrics.around, logs.around]
 
 
 def _warm_up(desk: Desk) -> None:

@@ -33,6 +33,16 @@ class Desk:
     """Requests that are being read, waiting or answered."""
     _turns: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_AT_A_TIME))
 
+    @property
+    def room(self) -> int:
+        """How much may be in hand."""
+        return _AT_A_TIME + self.options.max_waiting
+
+    @property
+    def waiting(self) -> int:
+        """How much of what is in hand waits for its turn."""
+        return self._turns.statistics().tasks_waiting
+
     async def in_turn(self, work: Callable[[], T]) -> T:
         """Do blocking work in a thread, a few requests at a time; the event loop stays free."""
         return await to_thread.run_sync(work, limiter=self._turns)
@@ -65,7 +75,7 @@ def desk_of(request: Request) -> Desk:
 async def admitted(request: Request) -> AsyncIterator[Desk]:
     """The same, for a request that brings work. Raises `Overloaded`, before its body is read, when there are enough."""
     desk = desk_of(request)
-    if desk.in_hand >= _AT_A_TIME + desk.options.max_waiting:
+    if desk.in_hand >= desk.room:
         raise Overloaded("Too many requests are waiting. Try again later.")
     desk.in_hand += 1
     try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from moderato.errors import ModeratoError, OperatorError, Overloaded, RequestError, Unscannable
 
@@ -26,11 +28,13 @@ def install(app: FastAPI) -> None:
     for kind in STATUS:
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(ClientDisconnect, _leave)
-    app.add_exception_handler(Exception, _admit)
 
 
-async def _answer(request: Request, error: Exception) -> JSONResponse:
-    status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
+def answer(request: Request | Scope, error: Exception) -> Response:
+    """The answer to an error. Middleware gives its scope."""
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return JSONResponse({"detail": "Something went wrong here; the log of the service says what."}, status)
     if isinstance(error, OperatorError):  # it may name files: that is for the log
         _LOG.error("%s", error)
         return JSONResponse({"detail": "The service is not set up for this; its log says why."}, status)
@@ -38,11 +42,10 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, status, headers)
 
 
+async def _answer(request: Request, error: Exception) -> Response:
+    return answer(request, error)
+
+
 async def _leave(request: Request, error: Exception) -> Response:
     """Nobody reads this any more."""
     return Response(status_code=400)
-
-
-async def _admit(request: Request, error: Exception) -> JSONResponse:
-    """The log has the traceback."""
-    return JSONResponse({"detail": "Something went wrong here; the log of the service says what."}, 500)
