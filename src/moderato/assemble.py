@@ -71,10 +71,30 @@ class Workshop:
     def _prompts(self) -> PromptCache:
         return PromptCache(self.settings.data / "prompts.sqlite")
 
-    def moderator(self, policy: str | Path | Policy, encoder: str | None = None, *, keep: bool = False) -> Moderator:
+    @property
+    def _embeddings(self) -> Path:
+        return self.settings.data / "embeddings.sqlite"
+
+    def cache(self) -> EmbeddingCache | None:
+        """Where a service finds what its encoders saw, as the settings say."""
+        options = self.settings.cache
+        if options.where == "off":
+            return None
+        file = self._embeddings if options.where == "disk" else None
+        return EmbeddingCache(file, options.max_disk, options.max_memory)
+
+    def moderator(
+        self,
+        policy: str | Path | Policy,
+        encoder: str | None = None,
+        *,
+        keep: bool = False,
+        seen: EmbeddingCache | None = None,
+    ) -> Moderator:
         """A moderator whose encoders are opened when they are first needed.
 
-        `keep`: whether embeddings are kept in the data folder, so that the same pictures are encoded once.
+        `keep`: whether embeddings are kept in the data folder, so that the same pictures are encoded once. `seen`:
+        another place where they are kept.
         """
         settings = self.settings
         judged_by = policy if isinstance(policy, Policy) else read_policy(policy)
@@ -88,7 +108,7 @@ class Workshop:
             fetching=settings.fetch,
             threads=settings.threads,
             rows=settings.rows,
-            seen=EmbeddingCache(settings.data / "embeddings.sqlite") if keep and settings.keep else None,
+            seen=EmbeddingCache(self._embeddings) if keep and settings.keep else seen,
         )
 
     def encoder(self, name: str) -> Encoder:

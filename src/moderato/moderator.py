@@ -58,6 +58,7 @@ class Moderator:
         self.default_encoder = encoder or policy.encoder
         self.limits = limits
         self.fetching = fetching
+        self.seen = seen
         self._open_encoder = open_encoder
         self._open_head = open_head
         self._neutral_anchors = neutral_anchors

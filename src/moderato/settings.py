@@ -19,6 +19,7 @@ from pydantic_settings import SettingsError as UnreadableError
 from moderato.errors import SettingsError, nearest
 from moderato.media import Limits
 from moderato.media.fetch import FetchOptions
+from moderato.store.embeddings import CacheOptions
 
 _PREFIX = "MODERATO_"
 
@@ -42,6 +43,9 @@ class ServeOptions:
     """Bytes of one request."""
     max_waiting: Annotated[int, Field(ge=1)] = 32
     """Requests that wait for their turn; the next is answered 429."""
+    traces: str = ""
+    """Where a collector takes OpenTelemetry traces by OTLP over HTTP, as in `http://127.0.0.1:4318`; none are made
+    without it."""
     log: Literal["auto", "json", "text"] = "auto"
     """Log lines on stderr: one JSON object each, or plain; `auto` is plain on a terminal and JSON elsewhere."""
 
@@ -66,6 +70,7 @@ class Settings(BaseSettings):
     """Views that one call of an encoder takes at most."""
     media: Limits = Limits()
     fetch: FetchOptions = FetchOptions()
+    cache: CacheOptions = CacheOptions()
     serve: ServeOptions = ServeOptions()
 
     @field_validator("fetch", mode="before")

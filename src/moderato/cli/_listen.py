@@ -51,7 +51,7 @@ def serve_on(
     settings = read_settings()
     logs.set_up(settings.serve.log)
     workshop = Workshop(settings)
-    moderator = workshop.moderator(policy, encoder)
+    moderator = workshop.moderator(policy, encoder, seen=workshop.cache())
     moderator.warm_up()
     desk = Desk(moderator, workshop.policies_here(moderator.policy), settings.serve)
     desk.answered.set()

@@ -7,15 +7,21 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import TYPE_CHECKING, cast
 
 from fastapi import FastAPI
 
 from moderato import plugins
+from moderato.errors import SettingsError
+from moderato.media.load import is_remote
 from moderato.server import errors, logs
 from moderato.server.desk import Desk
 from moderato.server.limits import LimitBody
 from moderato.server.metrics import Metrics
 from moderato.server.records import Around, Counting, Recording
+
+if TYPE_CHECKING:
+    from moderato.server.traces import Traces
 
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = """Decides whether a picture may be shown. Several pictures a request are answered in their order; one
@@ -23,13 +29,19 @@ that cannot be scanned is answered as `unscannable`, with its reason, beside the
 
 
 def create_app(desk: Desk) -> FastAPI:
-    """The application for one moderator. It is ready when the encoder has answered a first time."""
+    """The application for one moderator. It is ready when the encoder has answered a first time.
+
+    Raises `OperatorError` when traces are asked for and cannot be made.
+    """
+    traces = _traces(desk.options.traces)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(asyncio.to_thread(_warm_up, desk))
         yield
         await warming
+        if traces:
+            await asyncio.to_thread(traces.close)
 
     app = FastAPI(
         title="moderato",
@@ -47,16 +59,28 @@ def create_app(desk: Desk) -> FastAPI:
         for module in plugins.modules(package).values():
             app.include_router(module.router)
             routes += module.router.routes
-    app.add_middleware(Recording, routes=routes, around=_watched(app, desk))
+    app.state.metrics = Metrics(desk)
+    app.add_middleware(Recording, routes=routes, around=_watched(desk, app.state.metrics, traces))
     return app
 
 
-def _watched(app: FastAPI, desk: Desk) -> list[Around]:
-    """Let metrics, logs and traces be told what happens; what each request is answered within."""
-    app.state.metrics = Metrics(desk)
-    desk.moderator.watch(app.state.metrics)
+def _watched(desk: Desk, metrics: Metrics, traces: Traces | None) -> list[Around]:
+    """Let metrics, logs and traces be told what happens to pictures; what they have each request answered within."""
+    desk.moderator.watch(metrics)
     desk.moderator.watch(Counting({policy.fingerprint for policy in desk.policies.values()}))
-    return [app.state.metrics.around, logs.around]
+    if traces is None:
+        return [metrics.around, logs.around]
+    desk.moderator.watch(traces)
+    return [metrics.around, logs.around, traces.around]
+
+
+def _traces(collector: str) -> Traces | None:
+    """Raises `SettingsError` for what is no address, `MissingExtra` without OpenTelemetry."""
+    if not collector:
+        return None
+    if not is_remote(collector):
+        raise SettingsError(f"MODERATO_SERVE__TRACES is '{collector}': it must be a collector's http(s) address.")
+    return cast("Traces", plugins.load("moderato.server", "traces").Traces(collector))
 
 
 def _warm_up(desk: Desk) -> None:

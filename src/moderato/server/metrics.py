@@ -32,7 +32,8 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _STAGE_SECONDS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _VIEWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # when each series began: twice the text, and Prometheus has no use for it
+# When each series began would be a series more for each; Prometheus has no use for it.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics(Watcher):
@@ -86,7 +87,12 @@ class Metrics(Watcher):
         self._lookups = self._counter(
             "cache_lookups", "Embeddings of pictures that were looked for in the cache.", "result"
         )
+        self._gauge("cache_bytes", "Memory that embeddings of pictures take.").set_function(self._cache_bytes)
         self._known, self._missing = self._lookups.labels("hit"), self._lookups.labels("miss")
+
+    def _cache_bytes(self) -> float:
+        seen = self._desk.moderator.seen
+        return seen.bytes_in_memory if seen else 0
 
     def _follow_desk(self) -> None:
         desk = self._desk
