@@ -77,6 +77,18 @@ class Workshop:
         """Processes for the pictures of strangers: twice as many as cores, so that one that hangs keeps none idle."""
         return Workers(2 * self.settings.threads, self.settings.prepare)
 
+    @property
+    def _embeddings(self) -> Path:
+        return self.settings.data / "embeddings.sqlite"
+
+    def cache(self) -> EmbeddingCache | None:
+        """Where a service finds what its encoders saw, as the settings say."""
+        options = self.settings.cache
+        if options.where == "off":
+            return None
+        file = self._embeddings if options.where == "disk" else None
+        return EmbeddingCache(file, options.max_disk, options.max_memory)
+
     def moderator(
         self,
         policy: str | Path | Policy,
@@ -84,11 +96,12 @@ class Workshop:
         *,
         keep: bool = False,
         workers: Workers | None = None,
+        seen: EmbeddingCache | None = None,
     ) -> Moderator:
         """A moderator whose encoders are opened when they are first needed.
 
-        `keep`: whether embeddings are kept in the data folder, so that the same pictures are encoded once. Pictures are
-        prepared by `workers`, or in threads.
+        `keep`: whether embeddings are kept in the data folder, so that the same pictures are encoded once. `seen`:
+        another place where they are kept. Pictures are prepared by `workers`, or in threads.
         """
         settings = self.settings
         judged_by = policy if isinstance(policy, Policy) else read_policy(policy)
@@ -102,7 +115,7 @@ class Workshop:
             fetching=settings.fetch,
             threads=workers.count if workers else settings.threads,
             rows=settings.rows,
-            seen=EmbeddingCache(settings.data / "embeddings.sqlite") if keep and settings.keep else None,
+            seen=EmbeddingCache(self._embeddings) if keep and settings.keep else seen,
             prepare=workers.prepare if workers else prepare,
         )
 

@@ -20,7 +20,7 @@ from moderato.errors import RequestError
 from moderato.media import Limits, prepare
 from moderato.media.fetch import FetchOptions
 from moderato.media.load import Sendable
-from moderato.pipeline import Pipeline, Prepare, Times
+from moderato.pipeline import Pipeline, Prepare, Times, Watcher
 from moderato.policy import Policy, policy_of_labels
 from moderato.store.embeddings import EmbeddingCache
 from moderato.tasks import Embed, Judge, Need, OpenHead, Task, view_of
@@ -59,6 +59,7 @@ class Moderator:
         self.default_encoder = encoder or policy.encoder
         self.limits = limits
         self.fetching = fetching
+        self.seen = seen
         self._open_encoder = open_encoder
         self._open_head = open_head
         self._neutral_anchors = neutral_anchors
@@ -72,6 +73,10 @@ class Moderator:
     def times(self) -> Times:
         """Seconds spent in each stage so far."""
         return self._pipeline.times
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell it what happens on the way from now on."""
+        self._pipeline.watchers.append(watcher)
 
     def check(self, source: Sendable, policy: Policy | None = None) -> Verdict:
         """The verdict on one source: bytes, a path, an http(s) URL or a `Source`. A bad picture does not raise."""

@@ -11,11 +11,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cached_property, partial
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -40,15 +41,39 @@ Prepare = Callable[[bytes, Iterable[ViewSpec], Limits], Prepared]
 _AHEAD = 16  # pictures on their way for one run: most wait for a network or a disk, `threads` of them decode
 
 
-class Times:
-    """Seconds spent in each stage, over all threads: `load`, `prepare`, `encode`, `score`."""
+Stage = Literal["load", "prepare", "encode", "score"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+class Watcher:
+    """Is told what happens on the way of pictures, from the threads in which it happens. This one heeds nothing.
+
+    Those threads see the context variables of whoever asked.
+    """
+
+    def during(self, stage: Stage) -> AbstractContextManager[object]:
+        """What a stage is done within: of one picture, or, when encoding, of the views that go together."""
+        return nullcontext()
+
+    def encoding(self, encoder: str, views: int) -> None:
+        """So many views go through an encoder together."""
+
+    def looked_up(self, known: int, missing: int) -> None:
+        """Of what encoders were to see of a picture, so much was kept from before, and so much was not."""
+
+    def answered(self, answer: object) -> None:
+        """A picture got the answer of its task."""
+
+
+class Times(Watcher):
+    """Seconds spent in each stage, over all threads."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = dict.fromkeys(("load", "prepare", "encode", "score"), 0.0)
+        self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
         self._lock = threading.Lock()
 
     @contextmanager
-    def spent(self, stage: str) -> Iterator[None]:
+    def during(self, stage: Stage) -> Iterator[None]:
         """Add the time of the block to a stage."""
         started = perf_counter()
         try:
@@ -107,6 +132,7 @@ class Pipeline:
         prepare: Prepare,
     ) -> None:
         self.times = Times()
+        self.watchers: list[Watcher] = [self.times]
         self._limits = limits
         self._fetching = fetching
         self._rows = rows
@@ -139,8 +165,8 @@ class Pipeline:
         try:
             for source, task in asked:
                 pool = self._pools[is_remote(source)]  # a network that does not answer holds up no upload
-                future = pool.submit(ticket, partial(self._prepare, source, task, ticket))
-                ahead.append(_Item(name_of(source), task, future))
+                work = partial(copy_context().run, self._prepare, source, task, ticket)
+                ahead.append(_Item(name_of(source), task, pool.submit(ticket, work)))
                 if len(ahead) > _AHEAD:
                     yield _when_prepared(ahead.popleft(), ticket)
             while ahead:
@@ -152,7 +178,7 @@ class Pipeline:
     def _prepare(self, sent: Sendable, task: Task[T], ticket: Ticket) -> _Prepared:
         try:
             ticket.check()
-            with self.times.spent("load"):
+            with self._during("load"):
                 source = load(sent, self._limits, self._fetching)
                 known = self._known(source, task)
             missing = {name: need.spec for name, need in task.needs.items() if name not in known}
@@ -160,7 +186,7 @@ class Pipeline:
                 return _Prepared(source, next(iter(known.values())).size, {}, known)
             with self._cores:
                 ticket.check()
-                with self.times.spent("prepare"):
+                with self._during("prepare"):
                     prepared = self._prepare_bytes(source.data, missing.values(), self._limits)
             views = {name: prepared.views[spec] for name, spec in missing.items()}
             return _Prepared(source, prepared.size, views, known)
@@ -178,6 +204,8 @@ class Pipeline:
             return {}
         keys = {name: self._key(source, need) for name, need in task.needs.items()}
         found = self._seen.get(keys.values())
+        for watcher in self.watchers:
+            watcher.looked_up(len(found), len(keys) - len(found))
         return {name: found[key] for name, key in keys.items() if key in found}
 
     def _key(self, source: Source, need: Need) -> str:
@@ -201,8 +229,10 @@ class Pipeline:
                 }
             )
         for item, mine in zip(batch, fresh, strict=True):
-            with self.times.spent("score"):
+            with self._during("score"):
                 answer = item.answer(mine)
+            for watcher in self.watchers:
+                watcher.answered(answer)
             yield answer
 
     def _taken(self, item: _Item[T], rows: Mapping[int, Iterator[np.ndarray]]) -> dict[str, Encoded]:
@@ -222,8 +252,17 @@ class Pipeline:
             return self._queues[id(encoder)]
 
     def _project(self, encoder: Encoder, views: Views) -> Rows:
-        with self.times.spent("encode"):
+        for watcher in self.watchers:
+            watcher.encoding(encoder.name, len(views))
+        with self._during("encode"):
             return encoder.project(views)
+
+    @contextmanager
+    def _during(self, stage: Stage) -> Iterator[None]:
+        with ExitStack() as stack:
+            for watcher in self.watchers:
+                stack.enter_context(watcher.during(stage))
+            yield
 
 
 def _when_prepared(item: _Item[T], ticket: Ticket) -> _Item[T]:

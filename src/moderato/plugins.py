@@ -40,8 +40,8 @@ def load(package: str, name: str) -> ModuleType:
 def _install(package: str) -> str:
     """The line that installs a package: by the extra of moderato's that has it, if one does."""
     known = {"torch": "torch", "pyarrow": "evaluate", "fastapi": "server", "uvicorn": "server"}
-    known |= {"alembic": "server", "sqlalchemy": "server"}
-    extra = known.get(package)
+    known |= {"alembic": "server", "sqlalchemy": "server", "prometheus_client": "server", "opentelemetry": "traces"}
+    extra = known.get(package.partition(".")[0])
     return f"pip install 'moderato[{extra}]'" if extra else f"pip install {package}"
 
 

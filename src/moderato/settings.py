@@ -20,6 +20,7 @@ from moderato.errors import SettingsError, nearest
 from moderato.media import Limits
 from moderato.media.fetch import FetchOptions
 from moderato.media.workers import WorkerOptions
+from moderato.store.embeddings import CacheOptions
 
 _PREFIX = "MODERATO_"
 
@@ -46,6 +47,11 @@ class ServeOptions:
     it. Bulk is what comes with the header `Priority: u=4` to `u=7` (RFC 9218): it is done when nothing else waits."""
     deadline: Annotated[float, Field(gt=0)] = 60.0
     """Seconds in which a request is answered once its body has come; what takes longer is given up and answered 429."""
+    traces: str = ""
+    """Where a collector takes OpenTelemetry traces by OTLP over HTTP, as in `http://127.0.0.1:4318`; none are made
+    without it."""
+    log: Literal["auto", "json", "text"] = "auto"
+    """Log lines on stderr: one JSON object each, or plain; `auto` is plain on a terminal and JSON elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,7 @@ class Settings(BaseSettings):
     media: Limits = Limits()
     fetch: FetchOptions = FetchOptions()
     prepare: WorkerOptions = WorkerOptions()
+    cache: CacheOptions = CacheOptions()
     serve: ServeOptions = ServeOptions()
     dialects: DialectOptions = DialectOptions()
 

@@ -11,6 +11,7 @@ import uvicorn
 
 from moderato.assemble import Workshop
 from moderato.errors import SettingsError
+from moderato.server import logs
 from moderato.server.app import create_app
 from moderato.server.desk import Desk
 from moderato.settings import read_settings
@@ -55,15 +56,18 @@ def serve_on(
     Raises `OperatorError` here, rather than at the first request, when something cannot be opened.
     """
     settings = read_settings()
+    logs.set_up(settings.serve.log)
     workshop = Workshop(settings)
     with closing(workshop.workers()) as workers:
-        moderator = workshop.moderator(policy, encoder, workers=workers)
+        moderator = workshop.moderator(policy, encoder, workers=workers, seen=workshop.cache())
         moderator.warm_up()
         desk = Desk(moderator, workshop.policies_here(moderator.policy), settings.serve, settings.dialects)
         desk.answered.set()
         patience = int(settings.serve.deadline) + _PATIENCE
         app = create_app(desk, keys)
-        config = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=patience)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=patience
+        )
         _Server(config, started).run(sockets=[ours])
 
 

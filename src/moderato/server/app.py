@@ -7,19 +7,27 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import TYPE_CHECKING, cast
 
 from fastapi import FastAPI
 
 from moderato import plugins
-from moderato.server import errors
+from moderato.errors import SettingsError
+from moderato.media.load import is_remote
+from moderato.server import errors, logs
 from moderato.server.auth import Guard
 from moderato.server.desk import Desk
 from moderato.server.dialects._meanings import read_all
 from moderato.server.limits import LimitBody
+from moderato.server.metrics import Metrics
 from moderato.server.paths import OneSlash
+from moderato.server.records import Around, Counting, Recording
 from moderato.store.allowances import Allowances
 from moderato.store.keyring import Keyring
 from moderato.store.keys import Keys
+
+if TYPE_CHECKING:
+    from moderato.server.traces import Traces
 
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = """Decides whether a picture may be shown. Several pictures a request are answered in their order; one
@@ -30,14 +38,18 @@ def create_app(desk: Desk, keys: Keys | None = None) -> FastAPI:
     """The application for one moderator. It is ready when the encoder has answered a first time.
 
     Once there are `keys` every request but those about its health needs one; without that argument it never asks.
-    Raises `SettingsError` for a dialect's mapping that cannot be used.
+    Raises `SettingsError` for a dialect's mapping that cannot be used, `OperatorError` when traces are asked for and
+    cannot be made.
     """
+    traces = _traces(desk.options.traces)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(asyncio.to_thread(_warm_up, desk))
         yield
         await warming
+        if traces:
+            await asyncio.to_thread(traces.close)
 
     app = FastAPI(
         title="moderato",
@@ -59,11 +71,34 @@ def create_app(desk: Desk, keys: Keys | None = None) -> FastAPI:
             max_unknown=2 * desk.options.max_body,
         )
     app.add_middleware(LimitBody, max_bytes=desk.options.max_body)
-    app.add_middleware(OneSlash)  # the last is the outermost: every other sees the path that is routed
+    routes = [*app.routes]
     for package in ("moderato.server.routes", "moderato.server.dialects"):
         for module in plugins.modules(package).values():
             app.include_router(module.router)
+            routes += module.router.routes
+    app.state.metrics = Metrics(desk)
+    app.add_middleware(Recording, routes=routes, around=_watched(desk, app.state.metrics, traces))
+    app.add_middleware(OneSlash)  # the last is the outermost: every other sees the path that is routed
     return app
+
+
+def _watched(desk: Desk, metrics: Metrics, traces: Traces | None) -> list[Around]:
+    """Let metrics, logs and traces be told what happens to pictures; what they have each request answered within."""
+    desk.moderator.watch(metrics)
+    desk.moderator.watch(Counting({policy.fingerprint for policy in desk.policies.values()}))
+    if traces is None:
+        return [metrics.around, logs.around]
+    desk.moderator.watch(traces)
+    return [metrics.around, logs.around, traces.around]
+
+
+def _traces(collector: str) -> Traces | None:
+    """Raises `SettingsError` for what is no address, `MissingExtra` without OpenTelemetry."""
+    if not collector:
+        return None
+    if not is_remote(collector):
+        raise SettingsError(f"MODERATO_SERVE__TRACES is '{collector}': it must be a collector's http(s) address.")
+    return cast("Traces", plugins.load("moderato.server", "traces").Traces(collector))
 
 
 def _warm_up(desk: Desk) -> None:

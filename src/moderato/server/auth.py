@@ -30,6 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moderato.errors import Forbidden, ModeratoError, Overloaded, Unauthenticated
 from moderato.server import _sigv4
+from moderato.server.records import current
 from moderato.store.allowances import Allowances
 from moderato.store.keyring import Keyring
 from moderato.store.keys import Key
@@ -97,6 +98,8 @@ class Guard:
         if not self._keyring.has_keys:
             return receive
         key, receive = await self._identified(scope, receive)
+        if record := current():
+            record.key = key.name
         if key.scope != "admin" and any(path == place or path.startswith(f"{place}/") for place in _FOR_ADMINS):
             raise Forbidden(f"The API key '{key.name}' has the scope '{key.scope}'; this needs 'admin'.")
         if self._allowances.spend(key):

@@ -75,6 +75,16 @@ class Desk:
     """Pictures of requests that are being read, waiting or answered."""
     _turns: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_THREADS))
 
+    @property
+    def room(self) -> int:
+        """How much may be in hand."""
+        return _AT_A_TIME + self.options.max_waiting
+
+    @property
+    def waiting(self) -> int:
+        """How much of what is in hand waits for its turn."""
+        return self._turns.statistics().tasks_waiting
+
     async def in_turn(self, work: Callable[[], T]) -> T:
         """Do blocking work in a thread; the event loop stays free. Call it once the body was read.
 
@@ -108,8 +118,7 @@ class Desk:
     def _make_room(self, more: int, visit: _Visit) -> None:
         """Bulk may fill half of the room; a service without other work takes any request."""
         others = self.in_hand - visit.pictures
-        room = _AT_A_TIME + self.options.max_waiting
-        if more > 0 and others > 0 and self.in_hand + more > (room // 2 if visit.is_bulk else room):
+        if more > 0 and others > 0 and self.in_hand + more > (self.room // 2 if visit.is_bulk else self.room):
             raise Overloaded("Too many pictures are waiting. Try again later.")
         self.in_hand += more
 
