@@ -173,7 +173,7 @@ def test_the_document_tells_the_meaning_of_every_metric_and_of_no_other(client: 
 
 
 def test_the_document_names_every_label(client: httpx.Client) -> None:
-    meanings = {name: rest for name, rest in re.findall(r"^\| `(\w+)` \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE)}
+    meanings = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE))
     families(client)
     for name, labels in told(client):
         bare = next(known for known in (name, re.sub("_(bucket|sum|count)$", "", name)) if known in meanings)
