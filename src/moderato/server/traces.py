@@ -23,6 +23,7 @@ from moderato.pipeline import Stage, Watcher
 from moderato.server.records import Record
 
 _PATH = "/v1/traces"  # https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
+_PATIENCE = 2.0  # seconds for a collector to take what is sent: longer would hold up the end of the service
 
 
 class Traces(Watcher):
@@ -31,7 +32,7 @@ class Traces(Watcher):
     def __init__(self, url: str) -> None:
         resource = Resource.create({SERVICE_NAME: "moderato", SERVICE_VERSION: version("moderato")})
         self._provider = TracerProvider(resource=resource)
-        exporter = OTLPSpanExporter(endpoint=url.rstrip("/") + _PATH)
+        exporter = OTLPSpanExporter(endpoint=url.rstrip("/") + _PATH, timeout=_PATIENCE)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("moderato")
 
