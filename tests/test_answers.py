@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,7 +29,7 @@ from moderato.server.desk import Desk
 from moderato.server.errors import answer
 from moderato.server.paths import OneSlash
 from moderato.settings import ServeOptions
-from servers import listening, service
+from servers import PNG, listening, service
 
 AWS = {"x-amz-target": "RekognitionService.DetectModerationLabels", "content-type": "application/x-amz-json-1.1"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -159,3 +162,26 @@ def test_our_own_routes_are_found_behind_two_slashes_too(served: tuple[httpx.Cli
     base = served[0].base_url
     assert served[0].get(httpx.URL(f"{base}/").copy_with(path="//v1//policies")).json()["serving"] == "demo"
     assert served[0].get("/v1/policies/").status_code == 307
+
+
+def test_a_client_that_does_not_send_is_dropped_and_holds_no_place(tmp_path: Path) -> None:
+    ours = service(tmp_path, ServeOptions(body_seconds=0.3))
+    with listening(ours) as client:
+        began = time.monotonic()
+        for path, headers in (
+            ("/v1/check", b"content-type: multipart/form-data; boundary=x"),
+            ("/v1/moderations", b"content-type: application/json"),
+            ("/", b"x-amz-target: RekognitionService.DetectModerationLabels"),
+        ):
+            with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as slow:
+                slow.sendall(b"POST %s HTTP/1.1\r\nhost: x\r\n%s\r\n" % (path.encode(), headers))
+                slow.sendall(b"content-length: 1000\r\n\r\n--x")
+                said = b""
+                while piece := slow.recv(4096):
+                    said += piece
+            assert said.startswith((b"HTTP/1.1 408", b"HTTP/1.1 400")), said
+            assert b"did not come within 0.3 seconds" in said
+            assert b"connection: close" in said.lower()
+        assert time.monotonic() - began < 3 * (0.3 + 2.5)
+        assert ours.in_hand == 0
+        assert client.post("/v1/check", files={"images": PNG}).status_code == 200

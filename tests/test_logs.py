@@ -171,7 +171,7 @@ def test_nothing_secret_is_in_a_line(lines: Lines, client: httpx.Client, monkeyp
     client.get("/hush?key=hush", headers={"authorization": "Bearer hush", "x-goog-api-key": "hush"})
     client.post("/v1/check", files=[("images", ("hush.png", PNG))], data={"policy": "hush"})
     client.post("/v1/classify", files=[("images", ("hush.png", PNG))], data={"labels": "hush, other"})
-    monkeypatch.setattr("moderato.pipeline.prepare", None)
+    monkeypatch.setattr("moderato.pipeline.load", None)
     client.post("/v1/check", files=[("images", ("hush.png", PNG))])
     assert len(requests(lines, 5)) == 5
     assert "TypeError" in str(lines())

@@ -42,6 +42,8 @@ class ServeOptions:
     """Characters in a label; encoders read some 77 tokens of it."""
     max_body: Annotated[int, Field(ge=1)] = 64 * 2**20
     """Bytes of one request."""
+    body_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds in which the body of a request must have come; a slower client is answered 408 and hung up on."""
     max_waiting: Annotated[int, Field(ge=1)] = 32
     """Pictures that wait for their turn, beside those being worked on; more are answered 429, as is bulk beyond half of
     it. Bulk is what comes with the header `Priority: u=4` to `u=7` (RFC 9218): it is done when nothing else waits."""

@@ -70,7 +70,7 @@ def create_app(desk: Desk, keys: Keys | None = None) -> FastAPI:
             refuse=errors.answer,
             max_unknown=2 * desk.options.max_body,
         )
-    app.add_middleware(LimitBody, max_bytes=desk.options.max_body)
+    app.add_middleware(LimitBody, max_bytes=desk.options.max_body, seconds=desk.options.body_seconds)
     routes = [*app.routes]
     for package in ("moderato.server.routes", "moderato.server.dialects"):
         for module in plugins.modules(package).values():
