@@ -52,15 +52,15 @@ def create_app(desk: Desk) -> FastAPI:
         redoc_url=None,
     )
     app.state.desk = desk
+    app.state.metrics = Metrics(desk)
+    routes = [*app.routes]
     errors.install(app)
     app.add_middleware(LimitBody, max_bytes=desk.options.max_body)
-    routes = [*app.routes]
+    app.add_middleware(Recording, routes=routes, refuse=errors.answer, around=_watched(desk, app.state.metrics, traces))
     for package in ("moderato.server.routes", "moderato.server.dialects"):
         for module in plugins.modules(package).values():
             app.include_router(module.router)
             routes += module.router.routes
-    app.state.metrics = Metrics(desk)
-    app.add_middleware(Recording, routes=routes, around=_watched(desk, app.state.metrics, traces))
     return app
 
 

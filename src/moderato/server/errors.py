@@ -11,12 +11,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from moderato.errors import ModeratoError, OperatorError, Overloaded, RequestError, Unscannable
+from moderato.server.records import current
 
-STATUS: dict[type[ModeratoError], int] = {
-    RequestError: 400,
-    Unscannable: 400,  # only where a contract has no place for it beside other pictures
-    Overloaded: 429,
-    OperatorError: 503,
+_KINDS: dict[type[Exception], tuple[str, int]] = {
+    RequestError: ("wrong", 400),
+    Unscannable: ("unscannable", 400),  # only where a contract has no place for it beside other pictures
+    Overloaded: ("full", 429),
+    OperatorError: ("unavailable", 503),
+    Exception: ("crashed", 500),
 }
 
 _LOG = logging.getLogger(__name__)
@@ -25,14 +27,15 @@ _RETRY_AFTER = 1  # seconds
 
 def install(app: FastAPI) -> None:
     """Answer every error raised on purpose by the table."""
-    for kind in STATUS:
-        app.add_exception_handler(kind, _answer)
+    app.add_exception_handler(ModeratoError, _answer)
     app.add_exception_handler(ClientDisconnect, _leave)
 
 
 def answer(request: Request | Scope, error: Exception) -> Response:
     """The answer to an error. Middleware gives its scope."""
-    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    kind, status = next(found for known, found in _KINDS.items() if isinstance(error, known))
+    if record := current():
+        record.fault = kind
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return JSONResponse({"detail": "Something went wrong here; the log of the service says what."}, status)
     if isinstance(error, OperatorError):  # it may name files: that is for the log
