@@ -17,6 +17,7 @@ import pytest
 
 from moderato.server import logs
 from moderato.server.desk import Desk
+from moderato.server.records import Record
 from moderato.settings import ServeOptions
 from servers import PNG, listening, service, wait_until, web
 
@@ -129,7 +130,7 @@ def test_a_fault_of_ours_has_the_id_in_its_answer_and_in_every_line(
     answer = client.post("/v1/check", files=[("images", ("a.png", PNG))], headers={"x-request-id": "broken-1"})
     assert (answer.status_code, answer.headers["x-request-id"]) == (500, "broken-1")
     (line,) = requests(lines, 1)
-    assert (line["level"], line["status"]) == ("error", 500)
+    assert (line["level"], line["status"], line["fault"]) == ("error", 500, "crashed")
     told = [line for line in lines() if line["level"] == "error"]
     assert len(told) == 2
     assert {line["request_id"] for line in told} == {"broken-1"}
@@ -183,6 +184,14 @@ def test_a_client_that_leaves_is_told_as_499(lines: Lines, client: httpx.Client)
         leaving.sendall(b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
     (line,) = requests(lines, 1)
     assert (line["status"], line["level"]) == (499, "info")
+
+
+def test_the_name_of_the_key_is_told(lines: Lines) -> None:
+    with logs.around(Record("a", "POST", "/v1/check", key="shop", status=200), {}):
+        pass
+    (line,) = requests(lines, 1)
+    assert line["key"] == "shop"
+    assert "key shop" in line["message"]
 
 
 def test_probes_that_find_all_well_have_no_line(lines: Lines, client: httpx.Client) -> None:

@@ -145,6 +145,17 @@ def test_what_is_in_hand_is_seen_while_it_is(tmp_path: Path, monkeypatch: pytest
         assert value(client, "moderato_in_hand_limit") == ours.room
 
 
+def test_what_went_wrong_is_counted_whatever_the_status(tmp_path: Path) -> None:
+    ours = service(tmp_path, ServeOptions(max_waiting=1))
+    with listening(ours) as client:
+        client.post("/v1/check", json={"policy": "no such", "images": [{"data": ""}]})
+        ours.in_hand += ours.room
+        check(client, PNG)
+        ours.in_hand -= ours.room
+        assert value(client, "moderato_faults_total", kind="wrong") == 1
+        assert value(client, "moderato_faults_total", kind="full") == 1
+
+
 def test_the_process_and_its_version_are_told(client: httpx.Client) -> None:
     assert value(client, "process_resident_memory_bytes") > 2**20
     assert any(name == "moderato_build_info" and dict(labels)["version"] for name, labels in told(client))
@@ -162,6 +173,7 @@ def test_openmetrics_is_written_when_asked_for(client: httpx.Client) -> None:
 def families(client: httpx.Client) -> set[str]:
     """As PromQL names them: counters with their `_total`, histograms and gauges bare."""
     client.post("/v1/check", files=[("images", ("a.png", PNG)), ("images", ("b.png", b""))])
+    check(client)
     found = text_string_to_metric_families(client.get("/metrics").text)
     return {f"{family.name}_total" if family.type == "counter" else family.name for family in found}
 

@@ -8,9 +8,9 @@ import logging
 import re
 import shutil
 import socket
-import time
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape

@@ -61,6 +61,7 @@ def create_app(desk: Desk, keys: Keys | None = None) -> FastAPI:
     )
     app.state.desk = desk
     app.state.meanings = read_all(desk.dialects.meanings, desk.policies.values())
+    app.state.metrics = Metrics(desk)
     errors.install(app)
     if keys:
         app.add_middleware(
@@ -72,13 +73,12 @@ def create_app(desk: Desk, keys: Keys | None = None) -> FastAPI:
         )
     app.add_middleware(LimitBody, max_bytes=desk.options.max_body, seconds=desk.options.body_seconds)
     routes = [*app.routes]
+    app.add_middleware(Recording, routes=routes, refuse=errors.answer, around=_watched(desk, app.state.metrics, traces))
+    app.add_middleware(OneSlash)  # the last is the outermost: every other sees the path that is routed
     for package in ("moderato.server.routes", "moderato.server.dialects"):
         for module in plugins.modules(package).values():
             app.include_router(module.router)
             routes += module.router.routes
-    app.state.metrics = Metrics(desk)
-    app.add_middleware(Recording, routes=routes, around=_watched(desk, app.state.metrics, traces))
-    app.add_middleware(OneSlash)  # the last is the outermost: every other sees the path that is routed
     return app
 
 

@@ -32,6 +32,7 @@ from moderato.errors import (
     Unauthenticated,
     Unscannable,
 )
+from moderato.server.records import current
 
 Kind = Literal[
     "wrong",  # the request as a whole
@@ -134,6 +135,8 @@ def answer(request: Request | Scope, error: Exception) -> Response:
     """The answer to an error, in the shape of the dialect that owns the request. Middleware gives its scope."""
     asked = request if isinstance(request, Request) else Request(request)
     fault = fault_of(error)
+    if record := current():
+        record.fault = fault.kind
     response = _shaped(asked, fault)
     if fault.kind == "crashed":
         response.headers["Connection"] = "close"  # uvicorn hangs up after a fault of ours: a client must know

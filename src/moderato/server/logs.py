@@ -53,6 +53,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "method": record.method,
         "route": record.route,
         "status": record.status,
+        "fault": record.fault,
         "seconds": round(record.seconds, 6),
         "pictures": record.pictures,
         "actions": dict(record.actions),
@@ -64,9 +65,10 @@ def _facts(record: Record) -> dict[str, Any]:
 
 def _sentence(record: Record) -> str:
     counted = ", ".join(f"{name} {count}" for name, count in {**record.actions, **record.unscannable}.items())
+    fault = f" {record.fault}" if record.fault else ""
     pictures = f", pictures {record.pictures}" if record.pictures else ""
     return (
-        f"{record.method} {record.route} {record.status} in {record.seconds:.3f} s{pictures}"
+        f"{record.method} {record.route} {record.status}{fault} in {record.seconds:.3f} s{pictures}"
         f"{f' ({counted})' if counted else ''}{f', key {record.key}' if record.key else ''}"
     )
 

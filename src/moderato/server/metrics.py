@@ -57,6 +57,7 @@ class Metrics(Watcher):
         self._request_seconds = self._histogram(
             "request_seconds", "From the first byte of a request to the last of its answer.", _SECONDS, *named
         )
+        self._faults = self._counter("faults", "Requests that were answered with an error of ours.", "kind")
         self._open = self._gauge("requests_open", "Requests that came and are not yet answered.")
 
     def _follow_pictures(self) -> None:
@@ -119,6 +120,8 @@ class Metrics(Watcher):
         finally:
             self._open.dec()
             self._requests.labels(record.method, record.route, record.status).inc()
+            if record.fault:
+                self._faults.labels(record.fault).inc()
             self._request_seconds.labels(record.method, record.route).observe(record.seconds)
 
     @contextmanager

@@ -17,11 +17,11 @@ from time import perf_counter
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moderato.pipeline import Watcher
-from moderato.server.errors import answer
 from moderato.types import Embedded, Verdict
 
 UNKNOWN_ROUTE = "none"
@@ -44,6 +44,8 @@ class Record:
     """The name of the API key."""
     status: int = 0
     """Of the answer; 499 when the client left before it."""
+    fault: str | None = None
+    """What went wrong with it, in one of the words of `errors.py`; a dialect's status may say less."""
     seconds: float = 0.0
     pictures: int = 0
     """How many were answered."""
@@ -56,6 +58,9 @@ class Record:
 Around = Callable[[Record, Mapping[str, str]], AbstractContextManager[object]]
 """What a request, with these headers, is answered within. When the block ends the record is complete."""
 
+Refuse = Callable[[Scope, Exception], Response]
+"""The answer to an error."""
+
 _CURRENT: ContextVar[Record | None] = ContextVar("record", default=None)
 
 
@@ -67,12 +72,13 @@ def current() -> Record | None:
 class Recording:
     """ASGI middleware: gives each request a record and each answer its id. `routes` are the application's.
 
-    Faults that nobody caught are answered here, so that their answer has the id and their traceback too.
+    Faults that nobody caught are answered here, by `refuse`: their answer has the id then, and their traceback too.
     """
 
-    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute], around: Sequence[Around]) -> None:
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute], refuse: Refuse, around: Sequence[Around]) -> None:
         self._app = app
         self._routes = routes
+        self._refuse = refuse
         self._around = around
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,7 +123,7 @@ class Recording:
             if record.status:  # too late to say anything
                 raise
             _LOG.exception("a request could not be answered")
-            await answer(scope, error)(scope, heard, stamped)
+            await self._refuse(scope, error)(scope, heard, stamped)
 
 
 class Counting(Watcher):

@@ -38,7 +38,7 @@ class CacheOptions:
     where: Literal["memory", "disk", "off"] = "memory"
     """`memory` is lost when the service stops; `disk` keeps them in `embeddings.sqlite` in the data folder too."""
     max_memory: Annotated[int, Ge(0)] = 64 * 2**20
-    """Bytes of memory; a picture takes 3 to 5 KB, and beyond it the least recently used go."""
+    """Bytes of memory; a view takes 2 to 4 KB, and beyond it the least recently used go."""
     max_disk: Annotated[int, Ge(1)] = 2**30
     """Bytes of the file."""
 
@@ -98,6 +98,7 @@ class _Recent:
             for key, item in encoded.items():
                 if key in self._kept:
                     self.bytes -= _bytes_of(self._kept.pop(key))
+                item.rows.setflags(write=False)  # from now on everybody's
                 self._kept[key] = item
                 self.bytes += _bytes_of(item)
             while self.bytes > self._max_bytes:
