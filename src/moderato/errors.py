@@ -62,6 +62,12 @@ class Unscannable(CallerError):
         self.code = code
         self.detail = detail
 
+    @classmethod
+    def read(cls, text: str) -> Unscannable:
+        """The error behind a verdict's `unscannable`."""
+        code, _, detail = text.partition(": ")
+        return cls(code, detail)
+
 
 class FetchError(Unscannable):
     """A URL could not be fetched, or is one that may not be fetched."""

@@ -86,12 +86,14 @@ def draw_heatmap(
             f"There is no label '{label}' in '{judge.policy.name}'. {nearest(label, judge.policy.labels)}"
         )
     loaded = load(source, moderator.limits, moderator.fetching)
-    prepared = prepare(loaded.data, [need.spec for need in judge.needs.values()], moderator.limits)
     explanation = explain(moderator, loaded, judge.policy)
+    if explanation.verdict.unscannable:
+        raise Unscannable.read(explanation.verdict.unscannable)
     wanted = label or _foremost(explanation)
     ground = next(ground for ground in explanation.grounds if ground.label == wanted)
     part = next(part for part in judge.parts if wanted in part.labels)
     need = judge.needs[part.encoder]
+    prepared = prepare(loaded.data, [need.spec], moderator.limits)
     views = [view for view in prepared.views[need.spec] if view.frame == ground.frame]
     heats = [(view.box, heat) for view, heat in zip(views, _heats(need, part, wanted, views), strict=True)]
     return wanted, draw_heat(loaded.data, ground.frame, heats, moderator.limits)

@@ -6,11 +6,11 @@ emits the same layers in its own form (`encoders/_onnx_graph.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from moderato.types import Scores
 
 Floats = NDArray[np.float32]
 """float32 of any shape."""
+
+Float = TypeVar("Float", np.float32, np.float64)
+"""Either is kept as it is."""
 
 Output = Literal["sigmoid", "softmax", "raw"]
 """What makes scores of the last layer's numbers; `raw` ones are only cut to 0..1."""
@@ -170,16 +173,16 @@ class Network:
         return iter(self.layers)
 
 
-def sigmoid(logits: Floats) -> Floats:
+def sigmoid(logits: NDArray[Float]) -> NDArray[Float]:
     """`1 / (1 + exp(-x))`, in a form that never overflows."""
-    score: Floats = np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * logits))
+    score: NDArray[Float] = np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * logits))
     return score
 
 
-def logit(scores: Floats) -> Floats:
-    """The inverse of `sigmoid`, for scores of any shape; 0 and 1 are taken for 1e-7 and 1 - 1e-7."""
+def logit(scores: NDArray[Float]) -> NDArray[Float]:
+    """The inverse of `sigmoid`, for scores of any shape and float type; 0 and 1 are taken for 1e-7 and 1 - 1e-7."""
     sure = np.clip(scores.astype(np.float64), _SURE, 1 - _SURE)
-    logits: Floats = np.log(sure / (1 - sure)).astype(np.float32)
+    logits: NDArray[Float] = np.log(sure / (1 - sure)).astype(scores.dtype)
     return logits
 
 
@@ -201,7 +204,7 @@ def _cut(rows: Floats) -> Floats:
     return cut
 
 
-_OUTPUTS = {"sigmoid": sigmoid, "softmax": softmax, "raw": _cut}
+_OUTPUTS: dict[Output, Callable[[Floats], Floats]] = {"sigmoid": sigmoid, "softmax": softmax, "raw": _cut}
 
 
 def _melted(affine: Affine, linear: Linear) -> Linear:

@@ -27,7 +27,7 @@ from moderato.media.fetch import FetchOptions
 from moderato.media.load import Sendable, is_remote, load, name_of
 from moderato.rows import Queue
 from moderato.store.embeddings import EmbeddingCache, key_of
-from moderato.tasks import Need, Task
+from moderato.tasks import Task
 from moderato.turns import FairPool, Ticket, current_ticket
 from moderato.types import Encoded, Place, Rows, Source, View, Views, ViewSpec
 
@@ -92,6 +92,8 @@ class _Prepared:
     views: dict[str, list[View]]
     """By need; those that are known have none."""
     known: dict[str, Encoded]
+    keys: dict[str, str]
+    """What its rows are kept by, by need; none where nothing is kept."""
 
 
 @dataclass
@@ -180,16 +182,17 @@ class Pipeline:
             ticket.check()
             with self._during("load"):
                 source = load(sent, self._limits, self._fetching)
-                known = self._known(source, task)
+                keys = self._keys(source, task)
+                known = self._known(keys)
             missing = {name: need.spec for name, need in task.needs.items() if name not in known}
             if not missing:
-                return _Prepared(source, next(iter(known.values())).size, {}, known)
+                return _Prepared(source, next(iter(known.values())).size, {}, known, keys)
             with self._cores:
                 ticket.check()
                 with self._during("prepare"):
                     prepared = self._prepare_bytes(source.data, missing.values(), self._limits)
             views = {name: prepared.views[spec] for name, spec in missing.items()}
-            return _Prepared(source, prepared.size, views, known)
+            return _Prepared(source, prepared.size, views, known, keys)
         except (Unscannable, CancelledError, Overloaded):
             raise
         except Exception as error:  # a fault of ours with one picture must not take the others with it
@@ -198,18 +201,23 @@ class Pipeline:
                 "fault", f"moderato failed on it ({type(error).__name__}); its log says where."
             ) from error
 
-    def _known(self, source: Source, task: Task[T]) -> dict[str, Encoded]:
+    def _keys(self, source: Source, task: Task[T]) -> dict[str, str]:
+        """What is kept of this source for a task, if anything is."""
+        if self._seen is None:
+            return {}
+        return {
+            name: key_of(source.digest, self._limits, need.spec, need.encoder.space)
+            for name, need in task.needs.items()
+        }
+
+    def _known(self, keys: Mapping[str, str]) -> dict[str, Encoded]:
         """What encoders made of this source before."""
         if self._seen is None:
             return {}
-        keys = {name: self._key(source, need) for name, need in task.needs.items()}
         found = self._seen.get(keys.values())
         for watcher in self.watchers:
             watcher.looked_up(len(found), len(keys) - len(found))
         return {name: found[key] for name, key in keys.items() if key in found}
-
-    def _key(self, source: Source, need: Need) -> str:
-        return key_of(source.digest, self._limits, need.spec, need.encoder.space)
 
     def _answers(self, batch: Sequence[_Item[T]], ticket: Ticket) -> Iterator[T]:
         """Encode all views of a batch, each encoder's together, then let every item take its own rows back."""
@@ -223,7 +231,7 @@ class Pipeline:
         if self._seen is not None:
             self._seen.put(
                 {
-                    self._key(item.future.result().source, item.task.needs[name]): encoded
+                    item.future.result().keys[name]: encoded
                     for item, mine in zip(batch, fresh, strict=True)
                     for name, encoded in mine.items()
                 }

@@ -12,6 +12,14 @@ from types import ModuleType
 
 from moderato.errors import MissingExtra, SettingsError, nearest
 
+_EXTRAS = {
+    "torch": "torch",
+    "pyarrow": "evaluate",
+    "opentelemetry": "traces",
+    **dict.fromkeys(("alembic", "fastapi", "prometheus_client", "sqlalchemy", "uvicorn"), "server"),
+}
+"""Which of moderato's extras installs a package."""
+
 
 @cache
 def names(package: str) -> tuple[str, ...]:
@@ -39,9 +47,7 @@ def load(package: str, name: str) -> ModuleType:
 
 def _install(package: str) -> str:
     """The line that installs a package: by the extra of moderato's that has it, if one does."""
-    known = {"torch": "torch", "pyarrow": "evaluate", "fastapi": "server", "uvicorn": "server"}
-    known |= {"alembic": "server", "sqlalchemy": "server", "prometheus_client": "server", "opentelemetry": "traces"}
-    extra = known.get(package.partition(".")[0])
+    extra = _EXTRAS.get(package.partition(".")[0])
     return f"pip install 'moderato[{extra}]'" if extra else f"pip install {package}"
 
 

@@ -39,11 +39,15 @@ def print_json(values: Mapping[str, Any]) -> None:
 
 def watched(answers: Iterable[T], total: int) -> Iterator[T]:
     """The same answers, behind a progress bar when there is a terminal and more than a handful."""
+    with progress_bar(hidden=total <= _A_HANDFUL) as progress:
+        yield from progress.track(answers, total=total, description="pictures")
+
+
+def progress_bar(*, hidden: bool = False) -> Progress:
+    """A bar on stderr that is gone when it is done; none where that is no terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = total <= _A_HANDFUL or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        yield from progress.track(answers, total=total, description="pictures")
+    return Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
 
 
 def print_table(table: Table) -> None:
@@ -54,12 +58,18 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
-def titled(*titles: str) -> Table:
-    """An empty table with these columns; what is too wide for one is folded."""
+def titled(*titles: str, whole_words: bool = False) -> Table:
+    """An empty table with these columns; what is too wide for one is folded, words of a title only if they may be."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in titles:
-        table.add_column(title, overflow="fold")
+        least = max(map(len, title.split()), default=0) if whole_words else None
+        table.add_column(title, overflow="fold", min_width=least)
     return table
+
+
+def print_line(text: str) -> None:
+    """On standard output, as it is."""
+    Console(soft_wrap=True, markup=False, emoji=False, highlight=False).print(text)
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from moderato.assemble import Workshop
-from moderato.cli._output import print_table, watched
+from moderato.cli._output import print_line, print_table, titled, watched
 from moderato.errors import RequestError, visible
 from moderato.evaluate._policy_file import write_platt
 from moderato.evaluate.calibrate import Calibration, Refusal, uncalibrated
@@ -52,21 +50,21 @@ def calibrate(
     done = [result for result in results if isinstance(result, Calibration)]
     for result in results:
         if isinstance(result, Refusal):
-            _out(f"'{visible(result.label)}' is not calibrated. {result.why}")
+            print_line(f"'{visible(result.label)}' is not calibrated. {result.why}")
     if not done:
         raise RequestError(f"No label of {file} could be calibrated; the file is as it was.")
     write_platt(file, {result.label: result.platt for result in done})
     _print(done, len(judged.unscannable), found.notes)
     if read.combine == "mean":
-        _out("Note: the policy takes the mean over views and calibrates each; what was fitted is for the mean itself.")
-    _out(f"\n{file}: platt is written for {', '.join(visible(result.label) for result in done)}.")
+        print_line(
+            "Note: the policy takes the mean over views and calibrates each; what was fitted is for the mean itself."
+        )
+    print_line(f"\n{file}: platt is written for {', '.join(visible(result.label) for result in done)}.")
 
 
 def _print(done: Sequence[Calibration], unscannable: int, notes: Iterable[str]) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
     titles = ("label", "its pictures / others", "platt", "calibration error before", "after, held out", "change")
-    for title in titles:
-        table.add_column(title, overflow="fold", min_width=max(map(len, title.split())))
+    table = titled(*titles, whole_words=True)
     for result in done:
         table.add_row(
             escape(visible(result.label)),
@@ -78,16 +76,12 @@ def _print(done: Sequence[Calibration], unscannable: int, notes: Iterable[str]) 
     for result in done:
         here = result.share == result.positives / (result.positives + result.negatives)
         where = f"{percent(result.share)} of the pictures are of it{', as here' if here else ''}"
-        _out(f"\n'{visible(result.label)}' is now a probability where {where}.")
+        print_line(f"\n'{visible(result.label)}' is now a probability where {where}.")
         if result.change.high is not None and result.change.high >= 0:
-            _out("  Nothing shows that this is nearer to the truth than before: its interval holds 0.")
+            print_line("  Nothing shows that this is nearer to the truth than before: its interval holds 0.")
         for name, old, new in result.moved:
-            _out(f"  {name} = {old:g} was left in the file. The same decisions as before: {name} = {new:.4g}")
+            print_line(f"  {name} = {old:g} was left in the file. The same decisions as before: {name} = {new:.4g}")
     if unscannable:
-        _out(f"\n{unscannable} pictures could not be scanned and taught nothing.")
+        print_line(f"\n{unscannable} pictures could not be scanned and taught nothing.")
     for note in notes:
-        _out(f"Note: {visible(note)}")
-
-
-def _out(text: str) -> None:
-    Console(soft_wrap=True, markup=False, emoji=False, highlight=False).print(text)
+        print_line(f"Note: {visible(note)}")

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from moderato.assemble import DEFAULT_POLICY, Workshop
 from moderato.cards import encoder_card, encoder_names, head_names
-from moderato.cli._output import print_table, watched
+from moderato.cli._output import print_line, print_table, titled, watched
 from moderato.errors import RequestError, nearest, visible
 from moderato.evaluate._plain import comparison_values, evaluation_values
 from moderato.evaluate.classes import ClassFigures
@@ -221,20 +221,20 @@ def _encoder_of(head: Head, name: str) -> str:
 
 def _print_evaluation(evaluation: Evaluation) -> None:
     for sentence in summary(evaluation):
-        _out(visible(sentence))
+        print_line(visible(sentence))
     _print_classes(evaluation.classes)
     rows = [(point.name, point) for point in evaluation.overall]
     rows += [(f"{f.label}: {p.name}", p) for f in evaluation.labels for p in f.points]
     if evaluation.subject.mode != "labels":
-        _titled(f"At a prevalence of {evaluation.wanted.prevalence:g}:", _points(rows))
+        _print_under(f"At a prevalence of {evaluation.wanted.prevalence:g}:", _points(rows))
     targets = [(f"{f.label}: {t.wanted}", t) for f in evaluation.labels for t in f.targets]
     if targets:
-        _titled("Thresholds that would do:", _points([(name, t.point) for name, t in targets if t.point]))
+        _print_under("Thresholds that would do:", _points([(name, t.point) for name, t in targets if t.point]))
         for name, target in targets:
             if target.point is None:
-                _out(f"{visible(name)}: {target.why}")
-    _titled("On this set:", _qualities(evaluation))
-    _out("\n" + _INTERVALS)
+                print_line(f"{visible(name)}: {target.why}")
+    _print_under("On this set:", _qualities(evaluation))
+    print_line("\n" + _INTERVALS)
     _print_lists(evaluation)
     _print_cost(evaluation)
 
@@ -249,7 +249,7 @@ def _points(rows: Iterable[tuple[str, Point]]) -> Table:
         "precision there",
         "per 10,000",
     )
-    table = _table(*titles)
+    table = titled(*titles, whole_words=True)
     for name, point in rows:
         at = "" if point.threshold is None else f"{point.threshold:g}"
         counted = f"{point.counts.positives:,} / {point.counts.negatives:,}"
@@ -259,7 +259,7 @@ def _points(rows: Iterable[tuple[str, Point]]) -> Table:
 
 
 def _qualities(evaluation: Evaluation) -> Table:
-    table = _table("", "precision", "F1", "accuracy", "ROC AUC", "average precision", "calib. error")
+    table = titled("", "precision", "F1", "accuracy", "ROC AUC", "average precision", "calib. error", whole_words=True)
     for point in evaluation.overall:
         table.add_row(point.name, *map(_shown, (point.precision, point.f1, point.accuracy)), "", "", "")
     for figures in evaluation.labels:
@@ -273,18 +273,19 @@ def _qualities(evaluation: Evaluation) -> Table:
 def _print_classes(classes: ClassFigures | None) -> None:
     if classes is None:
         return
-    table = _table("label", "pictures", "precision", "recall", "F1")
+    table = titled("label", "pictures", "precision", "recall", "F1", whole_words=True)
     for row in classes.rows:
         figures = map(_shown, (row.precision, row.recall, row.f1))
         table.add_row(escape(visible(row.label)), f"{row.pictures:,}", *figures)
     averages = map(_shown, (classes.precision, classes.accuracy, classes.f1))
     table.add_row("weighted; recall = accuracy", f"{int(classes.confusion.sum()):,}", *averages)
-    _titled("The highest score is the prediction:", table)
+    _print_under("The highest score is the prediction:", table)
     if len(classes.labels) <= _MOST_LABELS:
-        table = _table("is ↓ taken for →", *(escape(visible(label)) for label in classes.labels))
+        labels = (escape(visible(label)) for label in classes.labels)
+        table = titled("is ↓ taken for →", *labels, whole_words=True)
         for label, counts in zip(classes.labels, classes.confusion.tolist(), strict=True):
             table.add_row(escape(visible(label)), *(f"{count:,}" if count else "·" for count in counts))
-        _titled("", table)
+        _print_under("", table)
 
 
 def _print_lists(evaluation: Evaluation) -> None:
@@ -300,9 +301,9 @@ def _print_lists(evaluation: Evaluation) -> None:
     _listed(f"pictures with several labels: {len(several):,}", (f"{p.name}: {', '.join(p.truths)}" for p in several))
     if evaluation.unmatched:
         names = ", ".join(f"{name} ({count:,})" for name, count in evaluation.unmatched.items())
-        _out(f"\n{unasked(evaluation)}: {visible(names)}.")
+        print_line(f"\n{unasked(evaluation)}: {visible(names)}.")
     for note in evaluation.notes:
-        _out(f"Note: {visible(note)}")
+        print_line(f"Note: {visible(note)}")
 
 
 def _print_cost(evaluation: Evaluation) -> None:
@@ -312,49 +313,42 @@ def _print_cost(evaluation: Evaluation) -> None:
     split = ", ".join(f"{name} {1000 * seconds / cost.pictures:.2f} ms" for name, seconds in spent.items())
     stages = f" ({split}; summed over threads)" if cost.stages else ""
     memory = f"{cost.memory:,.0f} MiB of memory at most, {cost.grown:+,.0f} while judging"
-    _out(f"\n{1000 * cost.per_picture:.2f} ms a picture{stages}; {memory}.")
+    print_line(f"\n{1000 * cost.per_picture:.2f} ms a picture{stages}; {memory}.")
 
 
 def _print_comparison(comparison: Comparison, evaluation: Evaluation) -> None:
     names = [visible(name) for name in (comparison.first, comparison.second)]
-    _out(f"{names[0]} and {names[1]} differ on {len(comparison.flips):,} of {comparison.pictures:,} pictures.")
-    table = _table("", *map(escape, names), "difference (second - first)")
+    print_line(f"{names[0]} and {names[1]} differ on {len(comparison.flips):,} of {comparison.pictures:,} pictures.")
+    table = titled("", *map(escape, names), "difference (second - first)", whole_words=True)
     for section in comparison.sections:
         table.add_row(f"[bold]{escape(visible(section.label))}[/]", "", "", "")
         for row in section.differences:
             values = ("–" if value is None else number(value) for value in (row.first, row.second))
             table.add_row(row.name, *values, _shown(row.difference))
-    _titled(f"At a prevalence of {evaluation.wanted.prevalence:g}:", table)
+    _print_under(f"At a prevalence of {evaluation.wanted.prevalence:g}:", table)
     right = {"first": f", {names[0]} is right", "second": f", {names[1]} is right", "": ""}
     lines = (
         f"{flip.picture.name} (is {', '.join(flip.picture.truths)}): {flip.label} {flip.first} → {flip.second}"
         f"{right[flip.right]}"
         for flip in comparison.flips
     )
-    _out("\n" + _PAIRED)
+    print_line("\n" + _PAIRED)
     _listed("flipped", lines)
 
 
 def _listed(title: str, lines: Iterable[str]) -> None:
     every = list(lines)
     if every:
-        _out(f"\n{title}")
+        print_line(f"\n{title}")
     for line in every[:_SHOWN]:
-        _out(f"  {visible(line)}")
+        print_line(f"  {visible(line)}")
     if len(every) > _SHOWN:
-        _out(f"  … and {len(every) - _SHOWN:,} more: --json or --report")
+        print_line(f"  … and {len(every) - _SHOWN:,} more: --json or --report")
 
 
-def _table(*titles: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold", min_width=max(map(len, title.split()), default=0))
-    return table
-
-
-def _titled(title: str, table: Table) -> None:
+def _print_under(title: str, table: Table) -> None:
     if table.row_count:
-        _out(f"\n{title}" if title else "")
+        print_line(f"\n{title}" if title else "")
         print_table(table)
 
 
@@ -365,10 +359,6 @@ def _shown(figure: Figure, scale: float = 1) -> str:
     number, _, interval = figure.text(scale).partition(" ")
     between = " " if Console().width >= _WIDE else "\n"
     return f"[bold]{number}[/]{between}{escape(interval)}"
-
-
-def _out(text: str) -> None:
-    Console(soft_wrap=True, markup=False, emoji=False, highlight=False).print(text)
 
 
 def _say(text: str) -> None:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from moderato.assemble import load_head
 from moderato.bulk.score import Report, score_shards
+from moderato.cli._output import progress_bar
 from moderato.settings import read_settings
 from moderato.shards import open_shards
 
@@ -33,9 +33,7 @@ def score(
     """Score embeddings that already exist, however many; what is cut off goes on when called again."""
     shards = open_shards(embeddings)
     reads = load_head(head, file=file, mode=mode)
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress_bar() as progress:
         task = progress.add_task("embeddings", total=None)
         report = score_shards(
             reads,
@@ -44,7 +42,7 @@ def score(
             threads=read_settings().threads,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    console.print(f"{output}: {_summary(report)}", highlight=False, markup=False, soft_wrap=True)
+    Console(stderr=True).print(f"{output}: {_summary(report)}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _summary(report: Report) -> str:

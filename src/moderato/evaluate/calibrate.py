@@ -22,13 +22,13 @@ from moderato.evaluate.curves import Truth, bins_of, calibration_errors
 from moderato.evaluate.intervals import SEED, Figure, Numbers, resample, resampled
 from moderato.evaluate.judging import Judged
 from moderato.evaluate.subjects import Question
+from moderato.layers import logit, sigmoid
 from moderato.policy import Label, Policy
 
 LEAST = 30
 """Positives, and negatives, below which no label is calibrated: two numbers are fitted, and their error measured."""
 
 _FOLDS = 5
-_SURE = 1e-7  # as Label.calibrated cuts them
 _DIGITS = 4
 
 
@@ -117,7 +117,7 @@ def fit_platt(scores: Numbers, truth: Truth) -> tuple[float, float]:
     """Slope and shift for scores `(N,)` of pictures of which some, not all, are positives."""
     positives, negatives = truth.sum(), (~truth).sum()
     target = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    logits = _logit(scores)[:, None]
+    logits = logit(scores)[:, None]
     fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(
         np.concatenate([logits, logits]),  # each picture is a positive to the degree of its target, and a negative
         np.repeat([1, 0], truth.size),
@@ -129,18 +129,12 @@ def fit_platt(scores: Numbers, truth: Truth) -> tuple[float, float]:
 def apply_platt(platt: tuple[float, float], scores: Numbers) -> Numbers:
     """Probabilities of scores."""
     slope, shift = platt
-    probabilities: Numbers = 0.5 * (1 + np.tanh(0.5 * (slope * _logit(scores) + shift)))
+    probabilities: Numbers = sigmoid(slope * logit(scores) + shift)
     return probabilities
 
 
 def _logit_of(share: float) -> float:
     return math.log(share / (1 - share))
-
-
-def _logit(scores: Numbers) -> Numbers:
-    sure = np.clip(scores, _SURE, 1 - _SURE)
-    logits: Numbers = np.log(sure / (1 - sure))
-    return logits
 
 
 def _held_out(scores: Numbers, truth: Truth) -> Numbers:

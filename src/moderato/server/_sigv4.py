@@ -83,7 +83,9 @@ def verify(signed: Signed, sent: Sent, now: float, service: str = "rekognition")
         raise InvalidSignature("Signature expired or not yet current: x-amz-date is not the time here.", given=True)
     body = sha256(sent.body).hexdigest()
     announced = values.get("x-amz-content-sha256", body)
-    right = _signature(signed, when, _canonical(signed, sent, values, body))
+    scope = f"{signed.date}/{signed.region}/{signed.service}/aws4_request"
+    canonical = _canonical(signed, sent, values, body).encode("latin-1")
+    right = sign(signed.key.encode("latin-1"), when, scope, canonical)
     if not hmac.compare_digest(right, signed.signature) or not hmac.compare_digest(announced.encode(), body.encode()):
         raise InvalidSignature(
             "The request signature we calculated does not match the signature you provided. The secret access key is "
@@ -123,10 +125,10 @@ def _path(raw: bytes) -> str:
     return quote(resolved + "/" if path.endswith("/") and resolved != "/" else resolved, safe="/~", encoding="latin-1")
 
 
-def _signature(signed: Signed, when: str, canonical: str) -> str:
-    scope = f"{signed.date}/{signed.region}/{signed.service}/aws4_request"
-    text = "\n".join((ALGORITHM, when, scope, sha256(canonical.encode("latin-1")).hexdigest()))
-    key = b"AWS4" + signed.key.encode("latin-1")
+def sign(secret: bytes, when: str, scope: str, canonical: bytes) -> str:
+    """The signature, in hex, of a canonical request: `scope` is DATE/REGION/SERVICE/aws4_request."""
+    text = "\n".join((ALGORITHM, when, scope, sha256(canonical).hexdigest()))
+    key = b"AWS4" + secret
     for part in (*scope.split("/"), text):
         key = hmac.digest(key, part.encode("latin-1"), "sha256")
     return key.hex()

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Callable
 from urllib.parse import parse_qsl, unquote_plus
@@ -30,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moderato.errors import Forbidden, ModeratoError, Overloaded, Unauthenticated
 from moderato.server import _sigv4
+from moderato.server.paths import with_one_slash
 from moderato.server.records import current
 from moderato.store.allowances import Allowances
 from moderato.store.keyring import Keyring
@@ -91,7 +91,7 @@ class Guard:
 
     async def _admitted(self, scope: Scope, receive: Receive) -> Receive:
         """Where to receive the request's body from. Raises what it is refused with."""
-        path = _path(scope)
+        path = with_one_slash(scope["path"])  # doubled ones must not lead past a check
         if path in _FOR_ALL:
             return receive
         await self._refresh()
@@ -125,7 +125,7 @@ class Guard:
         if scheme.lower() == "bearer" and rest.strip():
             return self._keyring.find(rest.strip()), receive
         presented = headers.get("x-goog-api-key") or headers.get("ocp-apim-subscription-key") or _in_query(scope)
-        if not presented and _path(scope) == _IN_FORM and headers.get("content-type", "").lower().startswith(_FORMS):
+        if not presented and _may_be_in_form(scope, headers):
             presented, receive = await self._in_form(scope, receive)
         if not presented:
             raise Unauthenticated("This service needs an API key: send it as 'Authorization: Bearer KEY'.")
@@ -165,9 +165,9 @@ class Guard:
             self._unknown -= sum(map(len, parts))
 
 
-def _path(scope: Scope) -> str:
-    """The path as routes see it: some clients double slashes, and that must not lead past a check."""
-    return re.sub("/+", "/", scope["path"])
+def _may_be_in_form(scope: Scope, headers: dict[str, str]) -> bool:
+    is_form = headers.get("content-type", "").lower().startswith(_FORMS)
+    return is_form and with_one_slash(scope["path"]) == _IN_FORM
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -7,6 +7,11 @@ import re
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
+def with_one_slash(path: str) -> str:
+    """The path as routes know it."""
+    return re.sub("//+", "/", path)
+
+
 class OneSlash:
     """ASGI middleware: repeated slashes in the routed path are one. `raw_path` stays as it came: AWS signs it."""
 
@@ -16,5 +21,5 @@ class OneSlash:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on under its plain path; in the same scope, which whoever answers a crash looks at."""
         if scope["type"] == "http":
-            scope["path"] = re.sub("//+", "/", scope["path"])
+            scope["path"] = with_one_slash(scope["path"])
         await self._app(scope, receive, send)

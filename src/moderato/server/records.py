@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from moderato.errors import Unscannable
 from moderato.pipeline import Watcher
 from moderato.types import Embedded, Verdict
 
@@ -153,7 +154,7 @@ def code_of(answer: object) -> str | None:
     """Why a picture could not be scanned, in one word."""
     if not isinstance(answer, Verdict | Embedded) or not answer.unscannable:
         return None
-    return answer.unscannable.partition(":")[0]
+    return Unscannable.read(answer.unscannable).code
 
 
 def _id(headers: Headers) -> str:

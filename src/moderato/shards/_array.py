@@ -54,6 +54,24 @@ def read_header(stream: IO[bytes], where: Path, size: int) -> Header:
     return header
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Embeddings of which a file's header tells how many there are, and of what size. See `Shard`."""
+
+    path: Path
+    header: Header
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return self.header.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self.header.shape[1]
+
+
 def check_embeddings(header: Header, where: Path) -> None:
     """Raises `RequestError` unless it is of `(N, D)` floating-point numbers, row by row."""
     if header.dtype.kind != "f" or header.dtype.itemsize not in (2, 4, 8):

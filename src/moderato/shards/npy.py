@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moderato.shards._array import Header, check_embeddings, read_header, read_rows, translated
+from moderato.shards._array import Stored, check_embeddings, read_header, read_rows, translated
 
 
-@dataclass(frozen=True)
-class _Array:
+class _Array(Stored):
     """See `Shard`."""
-
-    path: Path
-    header: Header
-
-    @property
-    def rows(self) -> int:
-        return self.header.shape[0]
-
-    @property
-    def dim(self) -> int:
-        return self.header.shape[1]
 
     def chunks(self, rows: int, start: int = 0) -> Iterator[NDArray[np.floating]]:
         with translated(self.path), self.path.open("rb") as stream:

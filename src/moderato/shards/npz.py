@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -13,25 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderato.errors import RequestError
-from moderato.shards._array import Header, check_embeddings, read_header, read_rows, texts, translated
+from moderato.shards._array import Header, Stored, check_embeddings, read_header, read_rows, texts, translated
 
 _MEMBER = "embeddings"
 
 
-@dataclass(frozen=True)
-class _Archive:
+class _Archive(Stored):
     """See `Shard`."""
-
-    path: Path
-    header: Header
-
-    @property
-    def rows(self) -> int:
-        return self.header.shape[0]
-
-    @property
-    def dim(self) -> int:
-        return self.header.shape[1]
 
     def chunks(self, rows: int, start: int = 0) -> Iterator[NDArray[np.floating]]:
         with _opened(self.path, _MEMBER) as (stream, _):

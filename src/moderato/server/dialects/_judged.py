@@ -22,6 +22,5 @@ async def judged(desk: Desk, pictures: Sequence[Sendable]) -> list[Verdict]:
 def scanned(verdict: Verdict) -> Verdict:
     """The verdict itself. Raises the `Unscannable` that it tells of."""
     if verdict.unscannable:
-        code, _, detail = verdict.unscannable.partition(": ")
-        raise Unscannable(code, detail)
+        raise Unscannable.read(verdict.unscannable)
     return verdict

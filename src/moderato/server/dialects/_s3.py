@@ -6,13 +6,12 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 
 from __future__ import annotations
 
-import hmac
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
 from moderato.media.load import Sendable, Url
+from moderato.server._sigv4 import ALGORITHM, sign
 from moderato.settings import AWSOptions
 
 _SECONDS = 60  # from signing to asking, which is the same moment but for the two clocks
@@ -56,7 +55,7 @@ def presigned(url: str, options: AWSOptions, now: datetime, query: dict[str, str
     scope = f"{day}/{options.region}/s3/aws4_request"
     signed = {
         **(query or {}),
-        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+        "X-Amz-Algorithm": ALGORITHM,
         "X-Amz-Credential": f"{options.access_key}/{scope}",
         "X-Amz-Date": when,
         "X-Amz-Expires": str(_SECONDS),
@@ -64,8 +63,5 @@ def presigned(url: str, options: AWSOptions, now: datetime, query: dict[str, str
     }
     asked = urlencode(sorted(signed.items()), quote_via=quote, safe="~")
     canonical = f"GET\n{parts.path}\n{asked}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD"
-    text = f"AWS4-HMAC-SHA256\n{when}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-    key = f"AWS4{options.secret_key.get_secret_value()}".encode()
-    for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return f"{url}?{asked}&X-Amz-Signature={hmac.digest(key, text.encode(), 'sha256').hex()}"
+    signature = sign(options.secret_key.get_secret_value().encode(), when, scope, canonical.encode())
+    return f"{url}?{asked}&X-Amz-Signature={signature}"

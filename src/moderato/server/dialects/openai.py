@@ -88,7 +88,7 @@ async def moderations(request: Request, desk: BusyDesk) -> Response:
     verdicts = [scanned(verdict) for verdict in await judged(desk, asked.pictures)]
     result = _result(meanings_of(request, "openai"), verdicts, asked.has_text)
     answer = {"id": f"modr-{uuid4().hex}", "model": asked.model, "results": [result] * asked.results}
-    return JSONResponse(answer, headers=_request_id())
+    return JSONResponse(answer)
 
 
 _NO_TEXT = (
@@ -208,7 +208,7 @@ def refuse(fault: Fault, request: Request) -> Response:
         case "unavailable" | "crashed":
             kind, code = "server_error", "server_error"
     body = {"message": message, "type": kind, "param": fault.where, "code": code}
-    return JSONResponse({"error": body}, status, {**fault.headers, **headers, **_request_id()})
+    return JSONResponse({"error": body}, status, {**fault.headers, **headers})
 
 
 _NO_KEY = (
@@ -234,7 +234,3 @@ def _later(fault: Fault) -> tuple[str, str, Mapping[str, str]]:
     if fault.kind == "limited" and wait > _SECONDS_OF_A_RATE:
         return "insufficient_quota", "insufficient_quota", {**headers, "x-should-retry": "false"}
     return "requests", "rate_limit_exceeded", headers
-
-
-def _request_id() -> dict[str, str]:
-    return {"x-request-id": f"req_{uuid4().hex}"}
