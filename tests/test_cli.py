@@ -46,6 +46,7 @@ COMMANDS = [
         "policies",
         "score",
         "serve",
+        "settings",
     ),
 ]
 DIM = encoder_card("tiny").dim
