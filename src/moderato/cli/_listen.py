@@ -11,7 +11,7 @@ import uvicorn
 
 from moderato.assemble import Workshop
 from moderato.errors import SettingsError
-from moderato.server import logs
+from moderato.server import heap, logs
 from moderato.server.app import create_app
 from moderato.server.desk import Desk
 from moderato.settings import read_settings
@@ -57,6 +57,7 @@ def serve_on(
     """
     settings = read_settings()
     logs.set_up(settings.serve.log)
+    heap.return_what_is_freed()
     workshop = Workshop(settings)
     with closing(workshop.workers()) as workers:
         moderator = workshop.moderator(policy, encoder, workers=workers, seen=workshop.cache())
