@@ -136,8 +136,8 @@ def planted(monkeypatch: pytest.MonkeyPatch, opened: str, wrong: Wrong) -> None:
     """What comes out of the runtime `onnx` goes through `wrong`."""
     honest = getattr(onnx, opened)
 
-    def opening(tower: Any, threads: int) -> Any:
-        run = honest(tower, threads)
+    def opening(*asked: Any, **options: Any) -> Any:
+        run = honest(*asked, **options)
         return lambda rows: wrong(run(rows))
 
     monkeypatch.setattr(onnx, opened, opening)
