@@ -28,7 +28,12 @@ def serve(
         typer.Option("--open", help="Listen on other addresses although there are no keys that callers must show."),
     ] = False,
 ) -> None:
-    """Answer over HTTP: our own API, documented at /docs, and the dialects. Who may ask: see `moderato keys`."""
+    """Answer over HTTP: our own API, documented at /docs, and the dialects. Who may ask: see `moderato keys`.
+
+    One process answers, on all cores. A second `moderato serve` takes its own port
+    and its own memory: with a ViT-B/32 some 850 MB on two cores, and 580 MB on one
+    (MODERATO_THREADS=1). docs/observing.md has more.
+    """
     keys = Keys(Database(read_settings().database))
     _refuse_unguarded(host, open_to_all or bool(keys.all()))
     ours = listening(host, port)
