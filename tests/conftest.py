@@ -1,14 +1,17 @@
 """What every test gets: no network but loopback, no environment of the machine's, its own data folder.
 
-And for those that ask: `run`, the command line.
+And for those that ask: `run`, the command line; `desk`, `client` and `site`, a service of one module's tests, a plain
+client of it, and the web that it may fetch from.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from pytest_socket import socket_allow_hosts
 
@@ -16,6 +19,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # pictures.py and its like
 
 from commands import Ended, Run
 from moderato.cli import main
+from moderato.server.desk import Desk
+from moderato.settings import ServeOptions
+from pictures import KNIFE
+from servers import BROKEN, MOST_BYTES, listening, service, web
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +56,23 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
         return Ended(code, out, err)
 
     return called
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """The demo policy, for requests of at most `MOST_BYTES`, fetching from this machine too."""
+    return service(tmp_path_factory.mktemp("data"), ServeOptions(max_body=MOST_BYTES), allow_hosts=("127.0.0.1",))
+
+
+@pytest.fixture(scope="module")
+def client(desk: Desk) -> Iterator[httpx.Client]:
+    """A plain client of the `desk`, which listens until the module's tests have run."""
+    with listening(desk) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """The address of a web with a picture, and a page that is called one."""
+    with web({"/knife.png": KNIFE, "/page.jpg": BROKEN["page.jpg"][0]}) as url:
+        yield url
