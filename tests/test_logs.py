@@ -181,7 +181,7 @@ def test_nothing_secret_is_in_a_line(lines: Lines, client: httpx.Client, monkeyp
 
 def test_a_client_that_leaves_is_told_as_499(lines: Lines, client: httpx.Client) -> None:
     with socket.create_connection((client.base_url.host, client.base_url.port)) as leaving:
-        leaving.sendall(b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        leaving.sendall(b"POST /v1/check HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
     (line,) = requests(lines, 1)
     assert (line["status"], line["level"]) == (499, "info")
 

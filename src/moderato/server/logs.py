@@ -15,10 +15,11 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 from moderato.errors import visible
+from moderato.server.paths import FOR_ALL
 from moderato.server.records import Record, current
 
 _REQUESTS = logging.getLogger("moderato.requests")
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_QUIET = FOR_ALL | {"/metrics"}
 
 
 def set_up(style: Literal["auto", "json", "text"]) -> None:
