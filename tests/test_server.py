@@ -300,6 +300,8 @@ def test_unknown_paths_and_methods_are_answered_in_json(client: httpx.Client) ->
     assert refused(client.get("/v1/nothing"), 404) == "Not Found"
     assert refused(client.get("/v1/check"), 405) == "Method Not Allowed"
     assert refused(client.post("/v1/encoders"), 405) == "Method Not Allowed"
+    for path, methods in (("/", "GET, POST"), ("/1.0/check.json", "GET, POST"), ("/healthz", "GET, HEAD")):
+        assert client.delete(path).headers["allow"] == methods
 
 
 def test_what_nobody_foresaw_is_answered_in_json_without_a_traceback(

@@ -16,6 +16,7 @@ from moderato.errors import SettingsError
 from moderato.media.load import is_remote
 from moderato.server import errors, logs
 from moderato.server.auth import Guard
+from moderato.server.description import tell_of_keys
 from moderato.server.desk import Desk
 from moderato.server.dialects._meanings import read_all
 from moderato.server.limits import LimitBody
@@ -68,9 +69,11 @@ def create_app(desk: Desk, keys: Keys | None = None, *, open_to_all: bool = Fals
     if not open_to_all:
         app.add_middleware(Neighbours, refuse=errors.answer)
     if keys:
+        keyring = Keyring(keys)
+        tell_of_keys(app, lambda: keyring.has_keys)
         app.add_middleware(
             Guard,
-            keyring=Keyring(keys),
+            keyring=keyring,
             allowances=Allowances(keys.database),
             refuse=errors.answer,
             max_unknown=2 * desk.options.max_body,
