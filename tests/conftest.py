@@ -1,11 +1,14 @@
 """What every test gets: no network but loopback, no environment of the machine's, its own data folder.
 
 And for those that ask: `run`, the command line; `desk`, `client` and `site`, a service of one module's tests, a plain
-client of it, and the web that it may fetch from.
+client of it, and the web that it may fetch from; `lines`, what is logged.
 """
 
 from __future__ import annotations
 
+import io
+import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -19,10 +22,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # pictures.py and its like
 
 from commands import Ended, Run
 from moderato.cli import main
+from moderato.server import logs
 from moderato.server.desk import Desk
 from moderato.settings import ServeOptions
 from pictures import KNIFE
-from servers import BROKEN, MOST_BYTES, listening, service, web
+from servers import BROKEN, MOST_BYTES, Lines, listening, service, web
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +40,27 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(("MODERATO_", "HF_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("MODERATO_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def logging_anew() -> Iterator[None]:
+    """`set_up` changes the logging of the whole process."""
+    root, ours = logging.getLogger(), logging.getLogger("moderato")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    root.handlers = []
+    yield
+    root.handlers = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+
+
+@pytest.fixture
+def lines(logging_anew: None, monkeypatch: pytest.MonkeyPatch) -> Lines:
+    """The JSON lines so far."""
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    logs.set_up("auto")
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import httpx
@@ -32,6 +33,10 @@ from pictures import encoded, photo
 
 MOST_BYTES = 2**20
 """Of one request to the service of a test that has no other limit."""
+
+
+Lines = Callable[[], list[dict[str, Any]]]
+"""What was logged so far, in JSON."""
 
 
 def service(data: Path, options: ServeOptions = ServeOptions(), allow_hosts: tuple[str, ...] = ()) -> Desk:  # noqa: B008

@@ -44,6 +44,8 @@ class Record:
     route: str
     key: str | None = None
     """The name of the API key."""
+    trace: str | None = None
+    """The id of its trace, in hex, where one is made."""
     status: int = 0
     """Of the answer; 499 when the client left before it."""
     fault: str | None = None
