@@ -37,11 +37,11 @@ def content_safety(url: str, key: str = A_KEY) -> ContentSafetyClient:
     return ContentSafetyClient(url, AzureKeyCredential(key), retry_total=0)
 
 
-def amazon(url: str, key: str | None = A_KEY) -> Any:
-    """AWS's, to be closed; without a key it does not sign."""
+def amazon(url: str, key: str | None = A_KEY, secret: str | None = None, token: str | None = None) -> Any:
+    """AWS's, to be closed; without a key it does not sign. The secret is the key unless it is named."""
     unsigned = {} if key else {"signature_version": UNSIGNED}
     once = Config(retries={"total_max_attempts": 1}, **unsigned)
-    keys = {"aws_access_key_id": key, "aws_secret_access_key": key}
+    keys = {"aws_access_key_id": key, "aws_secret_access_key": secret or key, "aws_session_token": token}
     return closing(boto3.client("rekognition", endpoint_url=url, region_name="us-east-1", config=once, **keys))
 
 
