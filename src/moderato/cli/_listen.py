@@ -51,8 +51,11 @@ def serve_on(
     encoder: str | None,
     started: Callable[[], object] = lambda: None,
     keys: Keys | None = None,
+    open_to_all: bool = False,
 ) -> None:
     """Answer on the socket until stopped; `started` is called once requests are answered. `keys` let callers in.
+
+    Without keys only this machine is answered, unless it is `open_to_all`.
 
     Raises `OperatorError` here, rather than at the first request, when something cannot be opened.
     """
@@ -66,7 +69,7 @@ def serve_on(
         desk = Desk(moderator, workshop.policies_here(moderator.policy), settings.serve, settings.dialects)
         desk.answered.set()
         patience = int(settings.serve.deadline) + _PATIENCE
-        app = create_app(desk, keys)
+        app = create_app(desk, keys, open_to_all=open_to_all)
         config = uvicorn.Config(
             app,
             http=prompt(settings.serve.head_seconds),

@@ -25,7 +25,7 @@ def serve(
     ] = None,
     open_to_all: Annotated[
         bool,
-        typer.Option("--open", help="Listen on other addresses although there are no keys that callers must show."),
+        typer.Option("--open", help="Let everyone in although there are no keys: on any address, under any name."),
     ] = False,
 ) -> None:
     """Answer over HTTP: our own API, documented at /docs, and the dialects. Who may ask: see `moderato keys`.
@@ -45,6 +45,7 @@ def serve(
         encoder,
         started=lambda: typer.echo(message, err=True),
         keys=keys,
+        open_to_all=open_to_all,
     )
 
 
