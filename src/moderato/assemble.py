@@ -235,6 +235,7 @@ class Workshop:
             temperature=card.temperature if card else None,
             threads=self.settings.threads,
             runtime=self.settings.runtime,
+            precision=self.settings.precision,
             prompts=self._prompts,
             identities=self.settings.data / "identities.json",
         )

@@ -13,6 +13,7 @@ from types import ModuleType
 from moderato.errors import MissingExtra, SettingsError, nearest
 
 _EXTRAS = {
+    "openvino": "openvino",
     "torch": "torch",
     "pyarrow": "evaluate",
     "opentelemetry": "traces",

@@ -21,6 +21,7 @@ from moderato.media import Limits
 from moderato.media.fetch import FetchOptions
 from moderato.media.workers import WorkerOptions
 from moderato.store.embeddings import CacheOptions
+from moderato.types import Precision
 
 _PREFIX = "MODERATO_"
 
@@ -143,7 +144,9 @@ class Settings(BaseSettings):
     models: Path | None = None
     """A folder of model files that is looked into before anything is downloaded."""
     runtime: str = "onnx"
-    """What executes encoders."""
+    """What executes encoders: `onnx`, or `openvino` with the extra of that name."""
+    precision: Precision = "fp32"
+    """What encoders compute pictures in; the runtime says what it offers. `int8` needs ranges measured on pictures."""
     threads: Annotated[int, Field(ge=1), Varies("all that this process may use")] = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
     )
