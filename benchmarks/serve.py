@@ -11,13 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -27,23 +22,13 @@ import psutil
 from benchmarks import weights
 from benchmarks.load import asked, unique
 from benchmarks.path import jpeg
+from benchmarks.service import memory, processor, served, write_policy
 from moderato.assemble import Workshop
 from moderato.moderator import Moderator
 from moderato.settings import Settings
 
 _SIZE = (640, 480)
 _FILES = 32
-_POLICY = """
-name = "bench"
-encoder = "{folder}"
-anchors = ["a photo", "a house"]
-[labels.one]
-prompts = ["a cat"]
-review = 0.5
-[labels.two]
-prompts = ["a dog", "a horse"]
-review = 0.5
-"""
 
 
 def main() -> None:
@@ -58,8 +43,7 @@ def main() -> None:
     files = [jpeg(_SIZE, seed) for seed in range(_FILES)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        policy = folder / "bench.toml"
-        policy.write_text(_POLICY.format(folder=weights.vit_b_32(folder / "vit-b-32")))
+        policy = write_policy(folder, weights.vit_b_32(folder / "vit-b-32"))
         library = Workshop(Settings(data=folder / "data")).moderator(policy)
         library.warm_up()
         with served(policy, folder / "data") as (url, process):
@@ -80,21 +64,6 @@ def main() -> None:
         options.json.write_text(json.dumps(facts, indent=2) + "\n")
 
 
-@contextmanager
-def served(policy: Path, data: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """A server, by its address, until the block ends."""
-    command = [sys.executable, "-m", "moderato", "serve", "--policy", str(policy), "--port", "0"]
-    environment = {**os.environ, "MODERATO_DATA": str(data)}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr
-        found = re.search(r"http://\S+?:\d+", process.stderr.readline())
-        assert found, "the server did not start"
-        try:
-            yield found[0], psutil.Process(process.pid)
-        finally:
-            process.terminate()
-
-
 @dataclass(frozen=True)
 class Side:
     """Pictures a second, and what one of them took of a core, which tells more where others use the machine too."""
@@ -112,11 +81,11 @@ def share(
         began, used = time.perf_counter(), time.process_time()
         verdicts = list(library.check_many(unique(files, f"{turn} {n}", n) for n in range(pictures)))
         own = Side(len(verdicts) / (time.perf_counter() - began), (time.process_time() - used) / pictures)
-        used = _processor(process)
+        used = processor(process)
         load = asked(url, files, pictures, None)
         assert len(load.latencies(200)) == pictures, {status for _, status in load.answers}
         if turn:
-            rates.append((own, Side(load.rate, (_processor(process) - used) / pictures)))
+            rates.append((own, Side(load.rate, (processor(process) - used) / pictures)))
     return rates
 
 
@@ -124,10 +93,10 @@ def overload(
     url: str, files: list[bytes], process: psutil.Process, rate: float, times: float, seconds: float
 ) -> dict[str, object]:
     """Ask for several times the rate that can be answered, and what became of it."""
-    before = _memory(process)
+    before = memory(process)
     load = asked(url, files, int(rate * times * seconds), rate * times)
-    after = _memory(process)
-    well = asked(url, files, 16, None)
+    after = memory(process)
+    well = asked(url, files, 48, None)
     accepted, refused = load.latencies(200), load.latencies(429)
     others = {status for _, status in load.answers} - {200, 429}
     return {
@@ -150,19 +119,6 @@ def _spread(seconds: list[float]) -> dict[str, float]:
         return {}
     cuts = quantiles(seconds, n=100, method="inclusive")
     return {"p50": round(cuts[49], 4), "p99": round(cuts[98], 4), "max": round(max(seconds), 4)}
-
-
-def _processor(process: psutil.Process) -> float:
-    """Seconds that the server and its processes have had of a core."""
-    everyone = [process, *process.children(recursive=True)]
-    return sum(sum(one.cpu_times()[:2]) for one in everyone)
-
-
-def _memory(process: psutil.Process) -> dict[str, float]:
-    """Of the server itself, and of all its processes, where what they share counts once."""
-    everyone = [process, *process.children(recursive=True)]
-    whole = sum(one.memory_full_info().pss for one in everyone)
-    return {"server": process.memory_info().rss // 2**20, "all processes": whole // 2**20}
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def test_a_curve_is_exact_at_between_and_beyond_its_knots(tmp_path: Path) -> Non
     rows = np.stack([column[::-1], np.zeros_like(column), column], axis=1).astype(np.float32)
     shares = Affine(np.full(3, 1 / layer.y.max(), np.float32), np.zeros(3, np.float32))  # of the highest rank, 0..1
     network = Network((layer, shares), "raw", unit=False)
-    graph = _onnx_graph.Graph(encoder.towers.vision)
+    graph = _onnx_graph.OnnxGraph(encoder.towers.vision)
     output = _onnx_graph.write_network(graph, network, "rows")
     model = graph.model(
         [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", 3])], {output: ("N", 3)}, _onnx_graph.inside

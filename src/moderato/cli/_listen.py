@@ -11,8 +11,9 @@ import uvicorn
 
 from moderato.assemble import Workshop
 from moderato.errors import SettingsError
-from moderato.server import logs
+from moderato.server import heap, logs
 from moderato.server.app import create_app
+from moderato.server.connections import prompt
 from moderato.server.desk import Desk
 from moderato.settings import read_settings
 from moderato.store.keys import Keys
@@ -57,6 +58,7 @@ def serve_on(
     """
     settings = read_settings()
     logs.set_up(settings.serve.log)
+    heap.return_what_is_freed()
     workshop = Workshop(settings)
     with closing(workshop.workers()) as workers:
         moderator = workshop.moderator(policy, encoder, workers=workers, seen=workshop.cache())
@@ -66,7 +68,12 @@ def serve_on(
         patience = int(settings.serve.deadline) + _PATIENCE
         app = create_app(desk, keys)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=patience
+            app,
+            http=prompt(settings.serve.head_seconds),
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=patience,
         )
         _Server(config, started).run(sockets=[ours])
 

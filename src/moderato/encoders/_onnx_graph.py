@@ -1,13 +1,12 @@
 """Towers and heads as nodes of an ONNX graph; `onnx.py` runs it or writes it to a file.
 
-Activations are kept as rows `(N·T, W)`, so that every linear layer is one Gemm with the weight as the files store it,
-`(out, in)`. In the last vision block of a tower with a class token only that token is computed past the attention:
-nothing else of it is read (exact).
+Every linear layer is one Gemm with the weight as the files store it, `(out, in)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from moderato.encoders._towers import TextTower, Tower, VisionTower
+from moderato.encoders._towers import Tower, VisionTower
 from moderato.layers import Affine, Curves, Layer, Linear, Network, Relu
 
 _OPSET = 20  # the first with Gelu
@@ -30,8 +29,8 @@ Hold = Callable[[str, Array], Weight]
 """Declares a weight by its name, and says where it lies."""
 
 
-class Graph:
-    """A graph being written: every method adds nodes and returns the name of their result.
+class OnnxGraph:
+    """A graph being written: the operations of `_blocks.Graph`, whose handles are the names of results.
 
     `weights` are the tensors that it needs and does not hold: views of the model's files, or made from them.
     """
@@ -42,7 +41,7 @@ class Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[TensorProto] = []
 
-    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+    def node(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """A node with one result."""
         result = f"{operator}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(operator, inputs, [result], domain=domain, **attributes))
@@ -64,42 +63,89 @@ class Graph:
         self.weights[name] = self.tower.read(name) if value is None else value
         return name
 
-    def linear(self, rows: str, name: str) -> str:
-        """`rows @ weight.T + bias`, without the bias where the tower has none."""
-        bias = [self.weight(f"{name}.bias")] if self.tower.has(f"{name}.bias") else []
-        return self.add("Gemm", rows, self.weight(f"{name}.weight"), *bias, transB=1)
-
-    def norm(self, rows: str, name: str) -> str:
-        """A layer norm along each row."""
-        scale, shift = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
-        return self.add("LayerNormalization", rows, scale, shift, axis=-1, epsilon=self.tower.epsilon)
-
-    def unit(self, rows: str) -> str:
-        """Rows at unit length."""
-        return self.add("LpNormalization", rows, axis=-1, p=2)
-
-    def flat(self, tokens: str) -> str:
-        """`(N, T, W)` → rows `(N·T, W)`."""
-        return self.reshape(tokens, [-1, self.tower.width])
-
     def reshape(self, data: str, shape: Sequence[int] | str) -> str:
         """Data in another shape: numbers, or the result that holds them."""
-        return self.add("Reshape", data, shape if isinstance(shape, str) else self.constant(shape))
+        return self.node("Reshape", data, shape if isinstance(shape, str) else self.constant(shape))
 
-    def pick(self, rows: str, split: str, token: int) -> str:
-        """One token of every view, by its place: rows `(N, W)`."""
-        return self.add("Gather", self.reshape(rows, split), self.constant(token), axis=1)
+    def pixels(self) -> str:
+        """See `Graph.pixels`."""
+        tower = self._vision
+        side, patch = tower.grid, tower.patch
+        pixels = self.reshape("views", [-1, side, patch, side, patch, 3])
+        pixels = self.node("Transpose", pixels, perm=[0, 1, 3, 2, 4, 5])
+        return self.node("Cast", self.reshape(pixels, [-1, patch * patch * 3]), to=TensorProto.FLOAT)
 
-    def repeat(self, token: str, tokens: str) -> str:
-        """One token `(W,)` for each of N views, as `(N, 1, W)`; `tokens` is anything `(N, ...)`."""
-        views = self.add("Shape", tokens, end=1)
-        return self.add("Expand", token, self.add("Concat", views, self.constant([1, self.tower.width]), axis=0))
+    def place(self, patches: str) -> str:
+        """See `Graph.place`."""
+        tokens = self.split(patches, self._vision.grid**2)
+        if self.tower.has("class"):
+            tokens = self.node("Concat", self.repeat(self.weight("class"), tokens), tokens, axis=1)
+        return self.flat(self.node("Add", tokens, self.weight("positions")))
+
+    def words(self) -> str:
+        """See `Graph.words`."""
+        bounds = (self.constant([0]), self._length, self.constant([0]))
+        positions = self.node("Slice", self.weight("positions"), *bounds)
+        return self.flat(self.node("Add", self.node("Gather", self.weight("tokens"), "ids"), positions))
+
+    def pooled(self, rows: str) -> str:
+        """See `Graph.pooled`."""
+        return self.node("Gather", rows, "pooled")
+
+    def linear(self, rows: str, name: str) -> str:
+        """See `Graph.linear`."""
+        bias = [self.weight(f"{name}.bias")] if self.tower.has(f"{name}.bias") else []
+        return self.node("Gemm", rows, self.weight(f"{name}.weight"), *bias, transB=1)
+
+    def norm(self, rows: str, name: str) -> str:
+        """See `Graph.norm`."""
+        scale, shift = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
+        return self.node("LayerNormalization", rows, scale, shift, axis=-1, epsilon=self.tower.epsilon)
 
     def activate(self, rows: str) -> str:
-        """The tower's activation."""
+        """See `Graph.activate`."""
         if self.tower.activation == "quick_gelu":
-            return self.add("QuickGelu", rows, domain=_CONTRIB, alpha=1.702)
-        return self.add("Gelu", rows, approximate="tanh" if self.tower.activation == "gelu_tanh" else "none")
+            return self.node("QuickGelu", rows, domain=_CONTRIB, alpha=1.702)
+        return self.node("Gelu", rows, approximate="tanh" if self.tower.activation == "gelu_tanh" else "none")
+
+    def add(self, left: str, right: str) -> str:
+        """See `Graph.add`."""
+        return self.node("Add", left, right)
+
+    def unit(self, rows: str) -> str:
+        """See `Graph.unit`."""
+        return self.node("LpNormalization", rows, axis=-1, p=2)
+
+    def split(self, rows: str, each: int | None = None) -> str:
+        """See `Graph.split`."""
+        return self.reshape(rows, [-1, each, self.tower.width] if each else self._tokens)
+
+    def flat(self, tokens: str) -> str:
+        """See `Graph.flat`."""
+        return self.reshape(tokens, [-1, self.tower.width])
+
+    def attend(self, query: str, key: str, value: str, *, causal: bool) -> str:
+        """See `Graph.attend`."""
+        facts = {"num_heads": self.tower.heads, "unidirectional": int(causal)}
+        return self.node("MultiHeadAttention", query, key, value, domain=_CONTRIB, **facts)
+
+    def first(self, rows: str) -> str:
+        """See `Graph.first`."""
+        return self.node("Gather", self.split(rows), self.constant(0), axis=1)
+
+    def others(self, rows: str) -> str:
+        """See `Graph.others`."""
+        bounds = (self.constant([1]), self.constant([self._vision.tokens]), self.constant([1]))
+        return self.flat(self.node("Slice", self.split(rows), *bounds))
+
+    def row(self, name: str) -> str:
+        """See `Graph.row`."""
+        return self.reshape(self.weight(name), [1, self.tower.width])
+
+    def repeat(self, row: str, tokens: str) -> str:
+        """See `Graph.repeat`."""
+        views = self.node("Shape", tokens, end=1)
+        return self.node("Expand", row, self.node("Concat", views, self.constant([1, self.tower.width]), axis=0))
 
     def model(self, inputs: Sequence[Input], outputs: Mapping[str, Shape], hold: Hold) -> onnx.ModelProto:
         """What was written, with these results and their shapes; `hold` says where each weight lies."""
@@ -108,6 +154,23 @@ class Graph:
         graph = helper.make_graph(self._nodes, "tower", inputs, results, initializers)
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_CONTRIB, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+
+    @property
+    def _vision(self) -> VisionTower:
+        assert isinstance(self.tower, VisionTower)
+        return self.tower
+
+    @cached_property
+    def _length(self) -> str:
+        """The length T of texts, `(1,)`."""
+        return self.node("Shape", "ids", start=1, end=2)
+
+    @cached_property
+    def _tokens(self) -> str:
+        """The shape `(N, T, W)`."""
+        if isinstance(self.tower, VisionTower):
+            return self.constant([-1, self.tower.tokens, self.tower.width])
+        return self.node("Concat", self.constant([-1]), self._length, self.constant([self.tower.width]), axis=0)
 
 
 def inside(name: str, array: Array) -> Weight:
@@ -141,156 +204,33 @@ def text_inputs() -> list[Input]:
     ]
 
 
-def write_vision(graph: Graph, tower: VisionTower) -> str:
-    """`views` → rows `(N, D)`."""
-    split = _split(graph, tower)
-    if tower.has("class"):
-        rows = _see(graph, tower, split, pick=lambda rows: graph.pick(rows, split, 0))
-        return _project(graph, graph.norm(rows, "post_norm"))
-    patches = graph.norm(_see(graph, tower, split), "post_norm")
-    query = graph.linear(graph.reshape(graph.weight("pool.probe"), [1, tower.width]), "pool.query")
-    attended = _attend(graph, "pool", graph.repeat(query, graph.reshape(patches, split)), patches, split)
-    return _project(graph, _widen(graph, "pool", attended))
-
-
-def write_patches(graph: Graph, tower: VisionTower) -> str:
-    """`views` → one row a patch, `(N·grid², D)`: treated like the class token, or pooled as if it alone were seen.
-
-    In the last block each patch attends to itself alone, as MaskCLIP does it (Zhou, Loy and Dai 2022,
-    https://arxiv.org/abs/2112.01071): otherwise it has gathered there what the whole picture shows.
-    """
-    split = _split(graph, tower)
-    rows = _see(graph, tower, split, alone=True)
-    if tower.has("class"):
-        bounds = (graph.constant([1]), graph.constant([1 + tower.grid**2]), graph.constant([1]))
-        rows = graph.flat(graph.add("Slice", graph.reshape(rows, split), *bounds))
-        return _project(graph, graph.norm(rows, "post_norm"))
-    rows = graph.linear(graph.norm(rows, "post_norm"), "pool.value")  # all attention goes to the one there is
-    return _project(graph, _widen(graph, "pool", graph.linear(rows, "pool.out")))
-
-
-def write_text(graph: Graph, tower: TextTower) -> str:
-    """`ids` and `pooled` → rows `(N, D)`."""
-    length = graph.add("Shape", "ids", start=1, end=2)
-    positions = graph.add("Slice", graph.weight("positions"), graph.constant([0]), length, graph.constant([0]))
-    rows = graph.flat(graph.add("Add", graph.add("Gather", graph.weight("tokens"), "ids"), positions))
-    split = graph.add("Concat", graph.constant([-1]), length, graph.constant([tower.width]), axis=0)
-    for i in range(tower.layers):
-        rows = _block(graph, f"blocks.{i}", rows, split, causal=tower.causal)
-    return _project(graph, graph.norm(graph.add("Gather", rows, "pooled"), "post_norm"))
-
-
-def write_network(graph: Graph, network: Network, rows: str) -> str:
+def write_network(graph: OnnxGraph, network: Network, rows: str) -> str:
     """Rows `(N, D)` → scores `(N, L)`. The rows should be of unit length where the network says so."""
     for i, layer in enumerate(network):
         rows = _layer(graph, layer, rows, f"head.{i}")
     if network.output == "softmax":
-        return graph.add("Softmax", rows, axis=1)
+        return graph.node("Softmax", rows, axis=1)
     if network.output == "sigmoid":
-        return graph.add("Sigmoid", rows)
+        return graph.node("Sigmoid", rows)
     return _cut(graph, rows, "head")
 
 
-def _split(graph: Graph, tower: VisionTower) -> str:
-    """The shape `(N, T, W)`."""
-    return graph.constant([-1, tower.shapes()["positions"][0], tower.width])
-
-
-Pick = Callable[[str], str]
-
-
-def _see(graph: Graph, tower: VisionTower, split: str, pick: Pick | None = None, alone: bool = False) -> str:
-    """`views` → rows `(N·T, W)` after the last block, or of these those that `pick` keeps.
-
-    `alone`: in the last block each attends to itself only.
-    """
-    rows = _embed_patches(graph, tower)
-    if tower.has("pre_norm.weight"):
-        rows = graph.norm(rows, "pre_norm")
-    for i in range(tower.layers - 1):
-        rows = _block(graph, f"blocks.{i}", rows, split)
-    last = f"blocks.{tower.layers - 1}"
-    return _block_alone(graph, last, rows) if alone else _block(graph, last, rows, split, pick=pick)
-
-
-def _embed_patches(graph: Graph, tower: VisionTower) -> str:
-    """uint8 views → rows of patches, after a class token if there is one, positions added: `(N·T, W)`.
-
-    Pixels become `(value/255 - mean) / std` inside the weight and bias of the patch embedding.
-    """
-    side, patch, width = tower.grid, tower.patch, tower.width
-    pixels = graph.reshape("views", [-1, side, patch, side, patch, 3])
-    pixels = graph.add("Transpose", pixels, perm=[0, 1, 3, 2, 4, 5])
-    pixels = graph.add("Cast", graph.reshape(pixels, [-1, patch * patch * 3]), to=TensorProto.FLOAT)
-    weight = tower.read("patch.weight").transpose(0, 2, 3, 1).astype(np.float64)  # (W, P, P, 3), as pixels lie
-    mean, std = np.array(tower.mean), np.array(tower.std)
-    folded = (weight / (255 * std)).reshape(width, -1).astype(np.float32)
-    shift = (weight * -mean / std).sum(axis=(1, 2, 3))
-    if tower.has("patch.bias"):
-        shift += tower.read("patch.bias")
-    bias = graph.weight("patch.shift", shift.astype(np.float32))
-    patches = graph.add("Gemm", pixels, graph.weight("patch.folded", folded), bias, transB=1)
-    tokens = graph.reshape(patches, [-1, side * side, width])
-    if tower.has("class"):
-        tokens = graph.add("Concat", graph.repeat(graph.weight("class"), tokens), tokens, axis=1)
-    return graph.flat(graph.add("Add", tokens, graph.weight("positions")))
-
-
-def _block(graph: Graph, name: str, rows: str, split: str, *, causal: bool = False, pick: Pick | None = None) -> str:
-    """One pre-norm block over rows `(N·T, W)`; `split` is the shape `(N, T, W)`.
-
-    Only the rows that `pick` keeps are computed past the attention; it keeps one a view.
-    """
-    normed = graph.norm(rows, f"{name}.norm_1")
-    kept = pick(normed) if pick else normed
-    query = graph.reshape(graph.linear(kept, f"{name}.query"), [-1, 1, graph.tower.width] if pick else split)
-    attended = _attend(graph, name, query, normed, split, causal=causal)
-    return _widen(graph, name, graph.add("Add", pick(rows) if pick else rows, attended))
-
-
-def _block_alone(graph: Graph, name: str, rows: str) -> str:
-    """The same where every row attends to itself alone."""
-    attended = graph.linear(graph.linear(graph.norm(rows, f"{name}.norm_1"), f"{name}.value"), f"{name}.out")
-    return _widen(graph, name, graph.add("Add", rows, attended))
-
-
-def _attend(graph: Graph, name: str, query: str, rows: str, split: str, *, causal: bool = False) -> str:
-    """What queries `(N, Q, W)` gather from rows `(N·T, W)`: rows `(N·Q, W)`."""
-    key = graph.reshape(graph.linear(rows, f"{name}.key"), split)
-    value = graph.reshape(graph.linear(rows, f"{name}.value"), split)
-    heads, unidirectional = graph.tower.heads, int(causal)
-    mixed = graph.add(
-        "MultiHeadAttention", query, key, value, domain=_CONTRIB, num_heads=heads, unidirectional=unidirectional
-    )
-    return graph.linear(graph.flat(mixed), f"{name}.out")
-
-
-def _widen(graph: Graph, name: str, rows: str) -> str:
-    """The hidden layer of a block, added to its rows."""
-    hidden = graph.activate(graph.linear(graph.norm(rows, f"{name}.norm_2"), f"{name}.up"))
-    return graph.add("Add", rows, graph.linear(hidden, f"{name}.down"))
-
-
-def _project(graph: Graph, rows: str) -> str:
-    return graph.linear(rows, "projection") if graph.tower.has("projection.weight") else rows
-
-
-def _layer(graph: Graph, layer: Layer, rows: str, name: str) -> str:
+def _layer(graph: OnnxGraph, layer: Layer, rows: str, name: str) -> str:
     match layer:
         case Linear(weight, bias):
             parts = graph.weight(f"{name}.weight", weight), graph.weight(f"{name}.bias", bias)
-            return graph.add("Gemm", rows, *parts, transB=1)
+            return graph.node("Gemm", rows, *parts, transB=1)
         case Affine(scale, shift):
-            scaled = graph.add("Mul", rows, graph.weight(f"{name}.scale", scale))
-            return graph.add("Add", scaled, graph.weight(f"{name}.shift", shift))
+            scaled = graph.node("Mul", rows, graph.weight(f"{name}.scale", scale))
+            return graph.node("Add", scaled, graph.weight(f"{name}.shift", shift))
         case Relu():
-            return graph.add("Relu", rows)
+            return graph.node("Relu", rows)
         case Curves():
             return _curves(graph, layer, rows, name)
     raise TypeError(f"There is no graph for a layer of the kind {type(layer).__name__}.")
 
 
-def _curves(graph: Graph, curves: Curves, rows: str, name: str) -> str:
+def _curves(graph: OnnxGraph, curves: Curves, rows: str, name: str) -> str:
     """Each curve as its first value and a climb between each two knots, of which every row has a share from 0 to 1.
 
     A sum of ReLUs would be the same on paper; but its slopes reach millions, and float32 loses their differences.
@@ -298,16 +238,16 @@ def _curves(graph: Graph, curves: Curves, rows: str, name: str) -> str:
     left, right = curves.x[:, :-1], curves.x[:, 1:]
     left = np.where(left == right, np.nextafter(left, np.float32(-np.inf)), left)  # a step, taken at its knot
     columns = graph.constant(curves.columns.tolist())
-    column = graph.add("Gather", rows, columns, axis=1)
-    passed = graph.add("Sub", graph.add("Unsqueeze", column, graph.constant([2])), graph.weight(f"{name}.left", left))
-    share = _cut(graph, graph.add("Div", passed, graph.weight(f"{name}.width", right - left)), name)
-    climbs = graph.add("Mul", share, graph.weight(f"{name}.climb", np.diff(curves.y)))
-    climbed = graph.add("ReduceSum", climbs, graph.constant([2]), keepdims=0)
-    curved = graph.add("Add", climbed, graph.weight(f"{name}.start", curves.y[:, 0]))
-    places = graph.add("Expand", columns, graph.add("Shape", column))
-    return graph.add("ScatterElements", rows, places, curved, axis=1)
+    column = graph.node("Gather", rows, columns, axis=1)
+    passed = graph.node("Sub", graph.node("Unsqueeze", column, graph.constant([2])), graph.weight(f"{name}.left", left))
+    share = _cut(graph, graph.node("Div", passed, graph.weight(f"{name}.width", right - left)), name)
+    climbs = graph.node("Mul", share, graph.weight(f"{name}.climb", np.diff(curves.y)))
+    climbed = graph.node("ReduceSum", climbs, graph.constant([2]), keepdims=0)
+    curved = graph.node("Add", climbed, graph.weight(f"{name}.start", curves.y[:, 0]))
+    places = graph.node("Expand", columns, graph.node("Shape", column))
+    return graph.node("ScatterElements", rows, places, curved, axis=1)
 
 
-def _cut(graph: Graph, rows: str, name: str) -> str:
+def _cut(graph: OnnxGraph, rows: str, name: str) -> str:
     bounds = (graph.weight(f"{name}.{i}", np.array(i, np.float32)) for i in (0, 1))
-    return graph.add("Clip", rows, *bounds)
+    return graph.node("Clip", rows, *bounds)

@@ -134,9 +134,36 @@ class VisionTower(Tower):
         return self.side // self.patch
 
     @property
+    def tokens(self) -> int:
+        """T, what the blocks see of a view: its patches, and the class token where there is one."""
+        return self.has("class") + self.grid**2
+
+    @property
     def figures(self) -> tuple[object, ...]:
         """See `Tower.figures`."""
         return (*super().figures, self.mean, self.std)
+
+    def has(self, name: str) -> bool:
+        """See `Tower.has`; the layer `pixels` always has both."""
+        return name in ("pixels.weight", "pixels.bias") or super().has(name)
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        """See `Tower.read`; and two that no file has, made of the patch embedding: the layer `pixels`.
+
+        `pixels.weight`, (W, P·P·3), and `pixels.bias`, (W,), take pixels as they lie in a view, 0..255: what turns them
+        into `(value/255 - mean) / std` is folded into both.
+        """
+        if not name.startswith("pixels."):
+            return super().read(name)
+        weight = super().read("patch.weight").transpose(0, 2, 3, 1).astype(np.float64)  # (W, P, P, 3)
+        mean, std = np.array(self.mean), np.array(self.std)
+        if name == "pixels.weight":
+            folded: NDArray[np.float64] = weight / (255 * std)
+            return folded.reshape(self.width, -1).astype(np.float32)
+        shift: NDArray[np.float64] = (weight * -mean / std).sum(axis=(1, 2, 3))
+        if self.has("patch.bias"):
+            shift += super().read("patch.bias")
+        return shift.astype(np.float32)
 
     def _possible(self) -> dict[str, Shape]:
         return {
@@ -145,7 +172,7 @@ class VisionTower(Tower):
             "patch.weight": (self.width, 3, self.patch, self.patch),
             "patch.bias": (self.width,),
             "class": (self.width,),
-            "positions": (self.has("class") + self.grid**2, self.width),
+            "positions": (self.tokens, self.width),
             "pool.probe": (self.width,),
             **{f"pool.{name}": shape for name, shape in self._block().items()},
         }

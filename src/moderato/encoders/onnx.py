@@ -18,9 +18,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from moderato.encoders._blocks import write_patches, write_text, write_vision
 from moderato.encoders._onnx_graph import (
-    Graph,
     Input,
+    OnnxGraph,
     Shape,
     Weight,
     describe,
@@ -29,9 +30,6 @@ from moderato.encoders._onnx_graph import (
     text_inputs,
     vision_inputs,
     write_network,
-    write_patches,
-    write_text,
-    write_vision,
 )
 from moderato.encoders._towers import TextTower, VisionTower
 from moderato.errors import WeightsError
@@ -46,7 +44,7 @@ def open_vision(tower: VisionTower, threads: int) -> Callable[[Views], Rows]:
 
     `threads` is how many cores one call may use.
     """
-    graph = Graph(tower)
+    graph = OnnxGraph(tower)
     session = _session(graph, write_vision(graph, tower), vision_inputs(tower), threads)
 
     def project(views: Views) -> Rows:
@@ -60,7 +58,7 @@ def open_patches(tower: VisionTower, threads: int) -> Callable[[Views], NDArray[
 
     Patches go the way of the class token, or are pooled each alone: where in the picture the tower saw what (heatmaps).
     """
-    graph = Graph(tower)
+    graph = OnnxGraph(tower)
     session = _session(graph, write_patches(graph, tower), vision_inputs(tower), threads)
 
     def project(views: Views) -> NDArray[np.float32]:
@@ -72,8 +70,8 @@ def open_patches(tower: VisionTower, threads: int) -> Callable[[Views], NDArray[
 
 def open_text(tower: TextTower, threads: int) -> Callable[[NDArray[np.int64]], Embeddings]:
     """A function from token ids `(N, T)` int64, any T up to the context, to embeddings `(N, D)`; thread-safe."""
-    graph = Graph(tower)
-    session = _session(graph, graph.unit(write_text(graph, tower)), text_inputs(), threads)
+    graph = OnnxGraph(tower)
+    session = _session(graph, write_text(graph, tower), text_inputs(), threads)
 
     def encode(ids: NDArray[np.int64]) -> Embeddings:
         rows, length = ids.shape
@@ -95,7 +93,7 @@ def export(
 
     Raises `WeightsError` when the files cannot be written; what was there before is then still there.
     """
-    graph = Graph(tower)
+    graph = OnnxGraph(tower)
     rows = write_vision(graph, tower)
     embedding = graph.name(graph.unit(rows), "embedding")
     outputs: dict[str, Shape] = {embedding: ("N", tower.dim)}
@@ -110,7 +108,9 @@ def export(
         tower.tensors.release()
 
 
-def _save(graph: Graph, tower: VisionTower, outputs: Mapping[str, Shape], file: Path, facts: Mapping[str, str]) -> None:
+def _save(
+    graph: OnnxGraph, tower: VisionTower, outputs: Mapping[str, Shape], file: Path, facts: Mapping[str, str]
+) -> None:
     data = file.with_name(f"{file.name}.data")
     parts = {path.with_name(f"{path.name}.{os.getpid()}.part"): path for path in (data, file)}
     data_part, file_part = parts
@@ -137,7 +137,7 @@ def _append(stream: BinaryIO, location: str, name: str, array: NDArray[np.float3
     return outside(name, array, location=location, offset=offset, length=length)
 
 
-def _session(graph: Graph, output: str, inputs: Sequence[Input], threads: int) -> onnxruntime.InferenceSession:
+def _session(graph: OnnxGraph, output: str, inputs: Sequence[Input], threads: int) -> onnxruntime.InferenceSession:
     """Compile what was written, with `output` as the only result."""
     model = graph.model(inputs, {output: (None, graph.tower.dim)}, outside)
     options = onnxruntime.SessionOptions()
