@@ -41,6 +41,7 @@ def described(served: Served) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.timeout(240)
 def test_no_request_is_our_fault_and_every_answer_is_as_described(served: Served, tmp_path: Path) -> None:
     path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]
     ended = subprocess.run(
@@ -54,7 +55,7 @@ def test_no_request_is_our_fault_and_every_answer_is_as_described(served: Served
         env={**os.environ, "SCHEMATHESIS_HOOKS": "openapi_hooks", "PYTHONPATH": os.pathsep.join(filter(None, path))},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=220,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     paths = described(served)["paths"]

@@ -33,7 +33,7 @@ _KEYS: dict[str, Schema] = {
     "azure": {"type": "apiKey", "in": "header", "name": "Ocp-Apim-Subscription-Key", "description": _ABOUT},
     "sightengine": {"type": "apiKey", "in": "query", "name": "api_secret", "description": _ABOUT},
 }
-FOR_ALL: Schema = {"security": []}
+NEEDS_NO_KEY: Schema = {"security": []}
 """Of a route that needs no key."""
 
 
