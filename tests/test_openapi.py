@@ -8,6 +8,7 @@ base64), that all which do not fit are refused (dialects take what their vendors
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,7 @@ def test_keys_are_described_once_they_are_needed(served: Served) -> None:
     if served.key:
         schemes = told["components"]["securitySchemes"]
         assert {name for one in told["security"] for name in one} == set(schemes)
+        assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in schemes)  # OpenAPI 3.1, 4.8.7.1
         places = {(each["type"], each.get("in"), each.get("name", each.get("scheme"))) for each in schemes.values()}
         assert places == {
             ("http", None, "bearer"),
