@@ -96,7 +96,7 @@ def overload(
     before = memory(process)
     load = asked(url, files, int(rate * times * seconds), rate * times)
     after = memory(process)
-    well = asked(url, files, 16, None)
+    well = asked(url, files, 48, None)
     accepted, refused = load.latencies(200), load.latencies(429)
     others = {status for _, status in load.answers} - {200, 429}
     return {

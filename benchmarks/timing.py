@@ -31,8 +31,13 @@ class Result:
         """As cells of a table."""
         low, _, high = quantiles(self.seconds, n=4)
         milliseconds = [f"{1000 * value:.1f}" for value in (median(self.seconds), low, high)]
-        ratio = f"{self.ratio:.2f}x faster" if self.ratio else self.note
-        return (self.what, f"{milliseconds[0]} ms", f"{milliseconds[1]} - {milliseconds[2]}", self.against, ratio)
+        spread = f"{milliseconds[1]} - {milliseconds[2]}"
+        return (self.what, f"{milliseconds[0]} ms", spread, self.against, self._told())
+
+    def _told(self) -> str:
+        if self.ratio is None:
+            return self.note
+        return f"{self.ratio:.2f}x faster" if self.ratio >= 1 else f"takes {1 / self.ratio:.2f}x as long"
 
     def facts(self) -> dict[str, Any]:
         """As plain values."""

@@ -22,6 +22,9 @@ Embeddings = NewType("Embeddings", NDArray[np.float32])
 Rows = NewType("Rows", NDArray[np.float32])
 """float32 `(N, D)`: what an encoder's projection gives, before it is brought to unit length."""
 
+Precision = Literal["fp32", "bf16", "int8"]
+"""What an encoder computes views in. fp32 is the reference; texts and patches are always fp32."""
+
 Scores = NewType("Scores", NDArray[np.float32])
 """float32 `(N, L)` in 0..1: one row a view, one column a label."""
 
@@ -55,7 +58,8 @@ class Source:
 class Frame:
     """One decoded picture, upright, mode RGB. A still picture is one frame at 0.0 seconds.
 
-    `size` is the (width, height) of the whole picture; `image` may be smaller, where a JPEG was decoded at a scale.
+    `size` is the (width, height) of the whole picture. A JPEG may be decoded at 1/`reduction`: its pixel (x, y) is then
+    `corner` + (x, y) / `reduction` in `image`, which ends with a part of a pixel where a side is no multiple.
     """
 
     image: Image
@@ -63,6 +67,9 @@ class Frame:
     time: float = 0.0
     number: int = 0
     """Its place among the frames that are looked at: pages have no time, and some animations none that tells."""
+    reduction: int = 1
+    corner: tuple[float, float] = (0.0, 0.0)
+    """In pixels of `image`; not zero where a part of a pixel was turned to the left or to the top."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ class Desk:
     policies: dict[str, Policy]
     options: ServeOptions = field(default_factory=ServeOptions)
     dialects: DialectOptions = field(default_factory=DialectOptions)
+    worker: str = ""
+    """Which of several processes this is."""
     answered: Event = field(default_factory=Event)
     """Set once the encoder has answered."""
     in_hand: int = 0
@@ -81,9 +83,9 @@ class Desk:
         return _AT_A_TIME + self.options.max_waiting
 
     @property
-    def waiting(self) -> int:
-        """How much of what is in hand waits for its turn."""
-        return self._turns.statistics().tasks_waiting
+    def waiting(self) -> dict[str, int]:
+        """What is in hand and waits for its turn: requests to begin, and then as `Moderator.waiting`."""
+        return {"begin": self._turns.statistics().tasks_waiting, **self.moderator.waiting}
 
     async def in_turn(self, work: Callable[[], T]) -> T:
         """Do blocking work in a thread; the event loop stays free. Call it once the body was read.

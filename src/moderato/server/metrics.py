@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from time import perf_counter
 
@@ -17,6 +18,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Info,
+    Metric,
     ProcessCollector,
     disable_created_metrics,
 )
@@ -98,9 +100,14 @@ class Metrics(Watcher):
     def _follow_desk(self) -> None:
         desk = self._desk
         self._gauge("in_hand", "Work that was admitted and is not yet answered.").set_function(lambda: desk.in_hand)
-        self._gauge("waiting", "Work that was admitted and has not begun.").set_function(lambda: desk.waiting)
+        waiting = self._gauge("waiting", "What was admitted and waits for its turn.", "what")
+        for what in desk.waiting:
+            waiting.labels(what).set_function(partial(self._waiting, what))
         self._gauge("in_hand_limit", "Beyond so much in hand, requests are refused.").set_function(lambda: desk.room)
         self._gauge("ready", "1 once the encoder has answered.").set_function(desk.answered.is_set)
+
+    def _waiting(self, what: str) -> float:
+        return self._desk.waiting[what]
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(name, about, labels, namespace=_PREFIX, registry=self.registry)
@@ -158,4 +165,20 @@ class Metrics(Watcher):
     def written(self, accept: str) -> tuple[bytes, str]:
         """All figures as Prometheus reads them, and the content type, as its `Accept` header asks."""
         encoded, content_type = choose_encoder(accept)
-        return encoded(self.registry), content_type
+        return encoded(_Signed(self.registry, self._desk.worker)), content_type
+
+
+class _Signed:
+    """A registry whose samples say which of several workers they are of: behind one port each scrape reaches another.
+
+    Without that label a series would jump from one worker's count to another's, which Prometheus takes for restarts.
+    """
+
+    def __init__(self, registry: CollectorRegistry, worker: str) -> None:
+        self._registry = registry
+        self._labels = {"worker": worker} if worker else {}
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [one._replace(labels={**one.labels, **self._labels}) for one in family.samples]
+            yield family
