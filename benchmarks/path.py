@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPModel
 
+from benchmarks.pictures import jpeg
 from benchmarks.timing import Result, alternating
 from moderato.assemble import Workshop
 from moderato.settings import Settings
@@ -40,11 +40,3 @@ def _thesis(model: CLIPModel, processor: CLIPImageProcessorPil, ids: torch.Tenso
     picture = Image.open(io.BytesIO(file)).convert("RGB")
     with torch.inference_mode():
         model(input_ids=ids, **processor(picture, return_tensors="pt")).logits_per_image.softmax(dim=1)
-
-
-def jpeg(size: tuple[int, int], seed: int) -> bytes:
-    """A JPEG of soft noise."""
-    noise = np.random.default_rng(seed).integers(0, 256, (size[1] // 16, size[0] // 16, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(stream, "JPEG", quality=90)
-    return stream.getvalue()

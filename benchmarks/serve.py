@@ -21,7 +21,7 @@ import psutil
 
 from benchmarks import weights
 from benchmarks.load import asked, unique
-from benchmarks.path import jpeg
+from benchmarks.pictures import jpeg
 from benchmarks.service import memory, processor, served, write_policy
 from moderato.assemble import Workshop
 from moderato.moderator import Moderator

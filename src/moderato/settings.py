@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     models: Path | None = None
     """A folder of model files that is looked into before anything is downloaded."""
     runtime: str = "onnx"
-    """What executes encoders: `onnx`, or `openvino` with the extra of that name."""
+    """What executes encoders: `onnx`; with the extra of its name `openvino`; likewise `torch`, for a CUDA device."""
     precision: Precision = "fp32"
     """What encoders compute pictures in; the runtime says what it offers. `int8` needs ranges measured on pictures."""
     threads: Annotated[int, Field(ge=1), Varies("all that this process may use")] = (
