@@ -258,7 +258,7 @@ def test_a_verdict_in_json_has_every_field(run: Run, here: Path) -> None:
     assert reason["score"] == line["scores"]["knife"]
     assert (reason["label"], reason["action"], reason["threshold"]) == ("knife", "block", 0)
     assert "smaller than" in line["notes"][0]
-    assert set(line["fingerprints"]) == {"source", "views", "encoders", "texts", "heads", "policy"}
+    assert set(line["fingerprints"]) == {"source", "views", "encoders", "texts", "heads", "runtimes", "policy"}
 
 
 @pytest.mark.parametrize(

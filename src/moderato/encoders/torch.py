@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from moderato.encoders._blocks import write_patches, write_text, write_vision
+from moderato.encoders._ranges import Ranges
 from moderato.encoders._towers import TextTower, Tower, VisionTower
 from moderato.errors import SettingsError, nearest
-from moderato.types import Embeddings, Rows, Views
+from moderato.types import Embeddings, Precision, Rows, Views
 
 _LOG = logging.getLogger(__name__)
 # PyTorch's compiler would have everybody turn TF32 on, whose products keep 10 bits of 23.
@@ -33,9 +34,10 @@ _MOST = 256  # views at a time: more fill no device better, and what lies betwee
 _FEWEST = 2  # views that a compiled tower takes: for one, the compiler would write a program of its own
 
 Run = Callable[[Tensor], Tensor]
+VERSION = f"torch {torch.__version__}"
 
 
-def precisions() -> tuple[str, ...]:
+def precisions() -> tuple[Precision, ...]:
     """In what this machine's device multiplies natively, the most exact first."""
     if torch.cuda.is_available():
         return ("fp32", "bf16", "fp16") if torch.cuda.is_bf16_supported(including_emulation=False) else ("fp32", "fp16")
@@ -48,12 +50,14 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def open_vision(tower: VisionTower, threads: int, precision: str = "fp32") -> Callable[[Views], Rows]:
+def open_vision(
+    tower: VisionTower, threads: int, precision: Precision = "fp32", ranges: Ranges | None = None
+) -> Callable[[Views], Rows]:
     """A function from views `(N, S, S, 3)` uint8 to rows `(N, D)`, not yet of unit length; thread-safe.
 
     On a CUDA device it is compiled here, once for any N (minutes when it is the first time on a machine, then seconds);
     without a C compiler it runs uncompiled, and a line in the log says so. `threads`: cores that the CPU's part may
-    use. Raises `SettingsError` for a precision that is none of `precisions()`.
+    use. `ranges` are of no use here: int8 is none of `precisions()`. Raises `SettingsError` for one that is not.
     """
     run = open_rows(tower, threads, precision)
 
@@ -196,8 +200,9 @@ class TorchGraph:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
         """See `Graph.attend`."""
-        heads = (rows.unflatten(2, (self.tower.heads, -1)).transpose(1, 2) for rows in (query, key, value))
-        return functional.scaled_dot_product_attention(*heads, is_causal=causal).transpose(1, 2).flatten(2)
+        split = (self.tower.heads, self.tower.width // self.tower.heads)
+        q, k, v = (rows.view(*rows.shape[:2], *split).transpose(1, 2) for rows in (query, key, value))
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
 
     def first(self, rows: Tensor) -> Tensor:
         """See `Graph.first`."""
