@@ -17,7 +17,7 @@ from commands import Run
 from moderato import encoders, plugins
 from moderato.assemble import Workshop
 from moderato.bench import choose as choosing
-from moderato.bench.choose import Choices
+from moderato.bench.choose import RUNTIMES, Choices
 from moderato.bench.gate import MOST_FLIPS, Comparison, Flip, _flip, compare, enough, refusal, upper_bound
 from moderato.bench.measure import Candidate, Plan, Subject, measure, steps
 from moderato.bench.pictures import LEAST, MOST, Album, check_enough, fill, pictures_in
@@ -527,6 +527,14 @@ def test_the_command_prints_a_table_the_choice_and_why_and_keeps_them(run: Run, 
     assert kept.why in said
 
 
+@pytest.fixture
+def onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other runtime: each takes seconds to import."""
+    every = plugins.names
+    monkeypatch.setattr(plugins, "names", lambda package: ("onnx",) if package == RUNTIMES else every(package))
+
+
+@pytest.mark.usefixtures("onnx_alone")
 def test_json_has_all_and_what_could_not_be_read(run: Run, tmp_path: Path) -> None:
     place = folder_of(tmp_path / "own", LEAST)
     (place / "broken.png").write_bytes((place / "004.png").read_bytes()[:90])
@@ -538,6 +546,7 @@ def test_json_has_all_and_what_could_not_be_read(run: Run, tmp_path: Path) -> No
     assert line["rows"][0]["compared"]["parity"] == {"centred": 0, "offset": 0}
 
 
+@pytest.mark.usefixtures("onnx_alone")
 def test_ranges_are_kept_and_int8_that_is_named_is_run_with_them(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -552,6 +561,7 @@ def test_ranges_are_kept_and_int8_that_is_named_is_run_with_them(
     assert line["fingerprints"]["runtimes"]["tiny"].endswith(" int8")
 
 
+@pytest.mark.usefixtures("onnx_alone")
 def test_what_was_measured_on_own_pictures_is_not_replaced_unsaid(run: Run, tmp_path: Path) -> None:
     place = folder_of(tmp_path / "own", LEAST)
     first = run("bench", "--policy", "demo", "--pictures", place, "--batches", "1", "--seconds", "0.02")
