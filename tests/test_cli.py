@@ -34,6 +34,7 @@ from servers import BROKEN, PNG, web
 
 COMMANDS = [
     *(
+        "bench",
         "calibrate",
         "check",
         "classify",

@@ -15,7 +15,8 @@ BRINGS = {
     "evaluate": "moderato evaluate and calibrate, Parquet, charts",
     "postgres": "the store in Postgres",
     "traces": "OpenTelemetry traces of the service",
-    "torch": "reading LAION's head for ViT-H/14",
+    "openvino": "encoders in OpenVINO: bf16 and int8 on CPUs",
+    "torch": "encoders in PyTorch, on CUDA above all; reading LAION's head for ViT-H/14",
 }
 """What each extra is for; those for developers are left out."""
 
