@@ -32,6 +32,9 @@ Run = Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]
 """Inputs by name → the one result; thread-safe."""
 
 
+LIBRARY = f"openvino {openvino.__version__}"
+
+
 def has_bf16() -> bool:
     """Whether the CPU has instructions for products of bfloat16: the plugin would then take them unasked."""
     return bool(openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT") == openvino.Type.bf16)

@@ -35,6 +35,8 @@ _SHADES = 256  # pixels are divided by it and their weights multiplied, both exa
 
 Run = Callable[[Tensor], Tensor]
 
+VERSION = f"torch {torch.__version__}"
+
 
 def precisions() -> tuple[Precision, ...]:
     """What `open_vision` can compute in: what this machine's device, or its CPU, has instructions for."""
@@ -177,8 +179,13 @@ class TorchGraph:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
         """See `Graph.attend`."""
-        heads = (rows.unflatten(2, (self.tower.heads, -1)).transpose(1, 2) for rows in (query, key, value))
-        return functional.scaled_dot_product_attention(*heads, is_causal=causal).transpose(1, 2).flatten(2)
+        queries, keys, values = (self._by_head(rows) for rows in (query, key, value))
+        mixed = functional.scaled_dot_product_attention(queries, keys, values, is_causal=causal)
+        return mixed.transpose(1, 2).flatten(2)
+
+    def _by_head(self, rows: Tensor) -> Tensor:
+        """`(N, T, W)` → `(N, heads, T, W/heads)`."""
+        return rows.reshape(*rows.shape[:2], self.tower.heads, -1).transpose(1, 2)
 
     def first(self, rows: Tensor) -> Tensor:
         """See `Graph.first`."""
