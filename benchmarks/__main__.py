@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import again, decode, encode, heads, path, start, weights
+from benchmarks import again, bulk, decode, encode, heads, path, start, weights
 from benchmarks.timing import Result
 
 
@@ -30,7 +30,15 @@ def main() -> None:
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = weights.vit_b_32(Path(folder) / "vit-b-32")
-        for measure in (start.measure, decode.measure, encode.measure, path.measure, again.measure, heads.measure):
+        for measure in (
+            start.measure,
+            decode.measure,
+            encode.measure,
+            bulk.measure,
+            path.measure,
+            again.measure,
+            heads.measure,
+        ):
             results += measure(checkpoint, options.rounds)
     Console().print(_table(results))
     if options.json:

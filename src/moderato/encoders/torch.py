@@ -35,6 +35,8 @@ _SHADES = 256  # pixels are divided by it and their weights multiplied, both exa
 
 Run = Callable[[Tensor], Tensor]
 
+VERSION = f"torch {torch.__version__}"
+
 
 def precisions() -> tuple[Precision, ...]:
     """What `open_vision` can compute in: what this machine's device, or its CPU, has instructions for."""
@@ -180,9 +182,13 @@ class TorchGraph:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
         """See `Graph.attend`."""
-        query, key, value = (self._headed(rows) for rows in (query, key, value))
-        found = functional.scaled_dot_product_attention(query, key, value, is_causal=causal)
-        return found.transpose(1, 2).flatten(2)
+        queries, keys, values = (self._by_head(rows) for rows in (query, key, value))
+        mixed = functional.scaled_dot_product_attention(queries, keys, values, is_causal=causal)
+        return mixed.transpose(1, 2).flatten(2)
+
+    def _by_head(self, rows: Tensor) -> Tensor:
+        """`(N, T, W)` → `(N, heads, T, W/heads)`."""
+        return rows.reshape(*rows.shape[:2], self.tower.heads, -1).transpose(1, 2)
 
     def first(self, rows: Tensor) -> Tensor:
         """See `Graph.first`."""
@@ -199,10 +205,6 @@ class TorchGraph:
     def repeat(self, row: Tensor, tokens: Tensor) -> Tensor:
         """See `Graph.repeat`."""
         return row.expand(len(tokens), 1, -1)
-
-    def _headed(self, rows: Tensor) -> Tensor:
-        """`(N, T, W)` → `(N, heads, T, W/heads)`."""
-        return rows.reshape(*rows.shape[:2], self.tower.heads, -1).transpose(1, 2)
 
     @property
     def _vision(self) -> VisionTower:
