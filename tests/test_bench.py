@@ -362,7 +362,7 @@ def test_what_is_hardly_faster_does_not_replace_what_is_exact() -> None:
 
 
 def entry(**changes: object) -> Entry:
-    made_here = Entry("tiny", "space", HERE, made(), "2026-01-01T00:00:00+00:00", "demo", None, 8, 0, ROWS, {})
+    made_here = Entry("tiny", "space", HERE, made(), "2026-01-01T00:00:00+00:00", "demo", None, 8, 0, "", ROWS, {})
     return replace(made_here, **changes).decided()  # type: ignore[arg-type]
 
 
@@ -471,6 +471,23 @@ def test_what_is_stale_is_not_used_and_that_is_said_once(
         assert [house.encoder("tiny").execution for _ in range(3)] == ["onnx fp32"] * 3
     assert said in house.execution("tiny").why
     assert [said in record.message for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("now", ["those", "others", "none", "damaged"])
+def test_int8_is_chosen_with_the_ranges_alone_that_were_judged(house: Workshop, now: str) -> None:
+    """Another bench that was cut off before its gate leaves other ranges behind."""
+    drawn = np.random.default_rng(0).integers(0, 256, (2, 4, 48, 48, 3), dtype=np.uint8)
+    judged, others = (house.encoder("tiny").collect_ranges([Views(views)]) for views in drawn)
+    fast = row("onnx", "int8", 2, version=encoders.onnx.VERSION)
+    store(house, FAST[0], fast, ranges=judged.digest)
+    if now != "none":
+        house.choices.keep_ranges(others if now == "others" else judged)
+    if now == "damaged":
+        (file,) = (house.settings.data / "ranges").iterdir()
+        file.write_bytes(file.read_bytes()[:500])
+    encoder = house.encoder("tiny")
+    assert encoder.execution == ("onnx int8" if now == "those" else "onnx fp32")
+    assert len(encoder.encode(Views(drawn[0]))) == 4
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from typing import Literal
 from moderato import plugins
 from moderato.bench.record import Entry, Machine, Row, best, find, processor, read
 from moderato.encoders import Ranges
-from moderato.errors import ExecutionError, MissingExtra
+from moderato.errors import ExecutionError, MissingExtra, WeightsError
 from moderato.types import Precision
 
 AUTO: Literal["auto"] = "auto"
@@ -77,17 +77,29 @@ class Choices:
             row = best(found.rows, self.runtime, self.precision)
         except LookupError:
             return self._unmeasured(f"nothing that the settings allow was measured for '{encoder}'")
-        if outdated := self._outdated(row):
+        if outdated := self._outdated(found, row):
             return self._unmeasured(_said(f"'{encoder}': {outdated}"))
         return Execution(row.runtime, row.precision, f"as 'moderato bench' measured on {found.when[:10]}")
 
     def measured(self) -> list[tuple[Entry, str | None]]:
         """What was measured, and why it is not used where it is not; whether weights are the same is not looked at."""
         here = Machine(processor(), self.threads)
-        return [(entry, entry.stale(here) or self._outdated(entry.chosen)) for entry in read(self.file)]
+        return [(entry, entry.stale(here) or self._outdated(entry, entry.chosen)) for entry in read(self.file)]
 
-    def _outdated(self, row: Row) -> str | None:
-        return None if version_of(row.runtime) == row.version else f"it was measured with {row.version}"
+    def _outdated(self, entry: Entry, row: Row) -> str | None:
+        """Why a row is no longer what would be run, as part of a sentence; None when it is."""
+        if version_of(row.runtime) != row.version:
+            return f"it was measured with {row.version}"
+        if row.precision == "int8" and self._digest(entry.space) != entry.ranges:
+            return "it was measured with other ranges of int8"
+        return None
+
+    def _digest(self, space: str) -> str | None:
+        """Of the ranges that int8 would be chosen by; None where there are none, or the file is damaged."""
+        with suppress(WeightsError):
+            ranges = self.ranges(space)
+            return ranges.digest if ranges else None
+        return None
 
     def _unmeasured(self, why: str) -> Execution:
         """What is run where nothing was measured."""

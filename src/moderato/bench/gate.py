@@ -10,7 +10,8 @@ Two things, both against float32 in ONNX Runtime on the same views:
 
 int8 rounds by what it saw while it was calibrated, so it passes on pictures of the user's alone, of which the policy
 must flag some: where nothing is to be found, nothing can be missed. The other precisions round alike whatever they see:
-of them the few built-in drawings show enough, where no verdict on one may change.
+of them the few built-in drawings show enough, where no verdict on one may change; and of an encoder that the policy
+does not use, its embeddings alone.
 """
 
 from __future__ import annotations

@@ -87,8 +87,11 @@ def measure(
     exact: dict[str, Rows] = {}
     for encoder, opened in {**others, **{subject.encoder: subject.candidates[0].open for subject in subjects}}.items():
         tell(len(exact), f"{encoder}: pictures, exactly")
-        with _opened(opened, album.views(encoder)) as (worker, _):
-            exact[encoder] = _project(worker, album.views(encoder))
+        try:
+            with _opened(opened, album.views(encoder)) as (worker, _):
+                exact[encoder] = _project(worker, album.views(encoder))
+        except ExecutionError as error:
+            raise ExecutionError(f"'{encoder}' cannot be run, not even exactly: {error}") from error
     done = len(exact)
     for subject in subjects:
         yield _Turns(subject, album, judge, plan, partial(_told_from, tell, done), exact).entry()
@@ -117,9 +120,7 @@ class _Turns:
     def entry(self) -> Entry:
         exact, *others = self.subject.candidates
         with _opened(exact.open, self.views) as (reference, version):
-            if self.album.place and any(candidate.precision == _FITTED for candidate in others):
-                pictures = self.album.part(self.subject.encoder, self.album.calibrating)
-                self.subject.keep_ranges(reference.ranges(pictures, _ROWS))
+            fitted = self._calibrate(reference) if any(one.precision == _FITTED for one in others) else ""
             rows = [self._row(i, candidate, reference) for i, candidate in enumerate(others)]
             speeds = self._speeds(len(others), exact, reference, reference)
             seen = self._compared(self.exact[self.subject.encoder])
@@ -134,9 +135,18 @@ class _Turns:
             place=str(self.album.place) if self.album.place else None,
             pictures=len(self.album.judged),
             calibrated_by=len(self.album.calibrating),
+            ranges=fitted,
             rows=(first, *rows),
             absent=dict(self.subject.absent),
         ).decided()
+
+    def _calibrate(self, reference: Worker) -> str:
+        """Keep the ranges that pictures of the user's give, where there are any; returns their digest."""
+        if not self.album.place:
+            return ""
+        ranges = reference.ranges(self.album.part(self.subject.encoder, self.album.calibrating), _ROWS)
+        self.subject.keep_ranges(ranges)
+        return ranges.digest
 
     def _row(self, number: int, candidate: Candidate, reference: Worker) -> Row:
         """One way beside the exact one; whatever fails there is its own affair."""

@@ -84,6 +84,7 @@ class Row:
 class Entry:
     """All that was measured of one encoder, where, when, and by which pictures and policy.
 
+    `ranges`: the digest of what int8 was calibrated to, empty where it was not: with other ranges it is another int8.
     `absent`: runtimes that could not be used, and why.
     """
 
@@ -96,6 +97,7 @@ class Entry:
     place: str | None
     pictures: int
     calibrated_by: int
+    ranges: str
     rows: tuple[Row, ...]
     absent: dict[str, str]
     choice: str = ""
