@@ -49,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        policy = write_policy(folder, options.encoder or weights.vit_b_32(folder / "vit-b-32"))
+        policy = write_policy(folder, options.encoder or weights.checkpoint(folder, "vit-b-32"))
         with served(policy, folder / "data", _SETTINGS) as (url, process):
             facts = asyncio.run(_soak(url, process, options.minutes * 60, options.rate))
             faults = [line for line in (folder / "data" / "server.log").open() if '"level": "error"' in line]
