@@ -18,6 +18,7 @@ from benchmarks.timing import Result
 
 ROUNDS = {
     "start": {"vit-b-32": 12},
+    "decode": {"vit-b-32": 12},
     "encode": {"vit-b-32": 12, "vit-l-14": 4},
     "path": {"vit-b-32": 9, "vit-l-14": 4},
     "again": {"vit-b-32": 12},
@@ -53,7 +54,7 @@ def _measure(name: str, folder: Path, *, quick: bool) -> list[Result]:
 
 def _table(record: Record, seconds: float) -> Table:
     table = Table(title=f"{record.benchmark}, {seconds:.0f} s", box=None, title_justify="left")
-    for column in ("what", "median", "quartiles", "against", "times better"):
+    for column in ("what", "median", "quartiles", "against", "compared"):
         table.add_column(column)
     for result in record.results:
         table.add_row(*result.row())

@@ -23,7 +23,7 @@ class Result:
     """The other side, round for round."""
     note: str = ""
     unit: str = "s"
-    """`s`, `MB`: less is better. `/s`, `share` (of something, 1 is all of it), `x` (times something): more is."""
+    """`s`, `MB`: less is better; `/s`, `GFLOP/s`, `share` (of something, 1 is all of it): more is."""
     about: dict[str, Any] = field(default_factory=dict)
     """What the report finds it by: encoder, runtime, precision, batch, side."""
 
@@ -49,8 +49,16 @@ class Result:
     def row(self) -> tuple[str, ...]:
         """As cells of a table: what, the median, the quartiles, against what, and how it compares."""
         spread = " - ".join(told(value, self.unit) for value in self.quartiles) if len(self.values) > 1 else ""
-        compared = f"{self.ratio:.2f}x" if self.ratio else ""
-        return (self.what, told(self.median, self.unit), spread, self.against, compared or self.note)
+        return (self.what, told(self.median, self.unit), spread, self.against, self.compared or self.note)
+
+    @property
+    def compared(self) -> str:
+        """The ratio in words, or nothing."""
+        if self.ratio is None:
+            return ""
+        if self.unit == "s":
+            return f"{self.ratio:.2f} x faster" if self.ratio >= 1 else f"takes {1 / self.ratio:.2f} x as long"
+        return f"{self.ratio if self.unit == '/s' else 1 / self.ratio:.2f} of it"
 
     def facts(self) -> dict[str, Any]:
         """As plain values; `Result(**facts)` is the way back."""
@@ -68,8 +76,6 @@ def told(value: float, unit: str) -> str:
             return f"{_three(1000 * value)} ms"
         case "share":
             return f"{value:.0%}".replace("%", " %")
-        case "x":
-            return f"{_three(value)} times"
         case _:
             return f"{_three(value)} {unit}"
 

@@ -124,6 +124,30 @@ def test_exif_orientation_is_applied(name: str, orientation: int) -> None:
     assert red == {expected}
 
 
+def test_the_orientation_of_a_png_may_follow_its_pixels() -> None:
+    image = Image.new("RGB", (64, 32), "blue")
+    image.paste("red", (0, 0, 64, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = exif.tobytes()
+    chunk = struct.pack(">I", len(body)) + b"eXIf" + body + struct.pack(">I", zlib.crc32(b"eXIf" + body))
+    plain = encoded(image)
+    picture = Picture(plain[:-12] + chunk + plain[-12:], LIMITS)
+    (frame,) = picture.frames()
+    assert picture.size == frame.image.size == (32, 64)
+    assert frame.image.getpixel((4, 32)) == (0, 0, 255)
+    assert frame.image.getpixel((28, 32)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("name", STILLS)
+def test_frames_may_be_asked_for_again(name: str) -> None:
+    picture = Picture(encoded(photo(), name), LIMITS)
+    (once,), (again,), (smaller,) = picture.frames(), picture.frames(), picture.frames(reduction=2)
+    assert np.array_equal(np.asarray(once.image), np.asarray(again.image))
+    assert smaller.image.width * smaller.reduction == 320
+    assert smaller.reduction == (2 if picture.can_scale else 1)
+
+
 def test_a_damaged_exif_block_does_not_hide_the_picture() -> None:
     data = encoded(photo(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff garbage")
     assert first(data).shape == (240, 320, 3)

@@ -133,14 +133,17 @@ def test_what_is_in_hand_is_seen_while_it_is(tmp_path: Path, monkeypatch: pytest
     with listening(ours) as client, ThreadPoolExecutor(3) as pool:
         wait_until(ours.answered.is_set)
         monkeypatch.setattr(encoder, "project", held)
-        asked = [pool.submit(check, client, PNG) for _ in range(3)]
-        wait_until(lambda: value(client, "moderato_in_hand") == 3)
-        wait_until(lambda: value(client, "moderato_stage_working", stage="encode") >= 1)
+        asked = [pool.submit(check, client, PNG)]
+        wait_until(lambda: value(client, "moderato_stage_working", stage="encode") == 1)
+        asked += [pool.submit(check, client, PNG) for _ in range(2)]
+        wait_until(lambda: value(client, "moderato_waiting", what="encode") == 2)
+        assert value(client, "moderato_in_hand") == 3
         assert value(client, "moderato_requests_open") == 3 + 1
         assert value(client, "moderato_ready") == 1
         go.set()
         assert {one.result().status_code for one in asked} == {200}
-        assert value(client, "moderato_in_hand") == value(client, "moderato_waiting") == 0
+        assert value(client, "moderato_in_hand") == 0
+        assert [value(client, "moderato_waiting", what=what) for what in ("begin", "prepare", "encode")] == [0, 0, 0]
         assert value(client, "moderato_stage_working", stage="encode") == 0
         assert value(client, "moderato_in_hand_limit") == ours.room
 

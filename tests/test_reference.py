@@ -684,7 +684,8 @@ def test_scaled_decoding_hardly_moves_embeddings(
     whole = embedded([cut(Frame(image, image.size), spec) for image in wholes])
     scaled = embedded([prepare(file, [spec], Limits()).views[spec] for file, _ in photos_of_12_megapixels])
     turned = embedded([cut(Frame(image.rotate(2), image.size), spec) for image in wholes])
-    coarse = embedded([cut(Frame(shrunk_carelessly(image, spec.side), image.size), spec) for image in wholes])
+    careless = [shrunk_carelessly(image, spec.side) for image in wholes]
+    coarse = embedded([cut(Frame(image, image.size), spec) for image in careless])
     say(scaled=far(scaled, whole), turned=far(turned, whole), coarse=far(coarse, whole))
     assert far(scaled, whole) <= SCALED
     assert far(turned, whole) > SCALED

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from moderato.media import Limits, prepare
 from moderato.media.view import cut, reduction
@@ -35,24 +35,33 @@ def whole_then_crop(image: Image.Image, side: int, edge: int | None = None) -> n
     "size", [(640, 480), (480, 640), (1000, 333), (224, 224), (225, 300), (100, 60), (31, 32), (900, 100), (64, 700)]
 )
 @pytest.mark.parametrize("side", [48, 224])
-def test_crop_is_the_reference_to_the_bit_and_a_strip_nearly(size: tuple[int, int], side: int) -> None:
+def test_crop_is_the_reference_but_for_roundings(size: tuple[int, int], side: int) -> None:
+    """Three of four values at least are the very same, and the others are next to them."""
     image = photo(*size)
     (view,) = views(image, "crop", side)
     assert view.pixels.shape == (side, side, 3)
     expected = whole_then_crop(image, side)
-    assert np.array_equal(view.pixels, expected) if max(size) <= 4 * min(size) else far(view.pixels, expected) <= 0.3
+    assert far(view.pixels, expected) <= 0.25
+    assert (view.pixels == expected).mean() >= 0.75
+    assert far(np.roll(view.pixels, 1, axis=(0, 1)), expected) > 0.5
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1920, 1080), (1024, 1024)])
+def test_crop_of_a_common_photograph_has_hardly_a_rounding(size: tuple[int, int]) -> None:
+    image = photo(*size)
+    assert far(views(image, "crop")[0].pixels, whole_then_crop(image, 224)) <= 0.001
 
 
 @pytest.mark.parametrize(("share", "edge"), [(0.875, 256), (0.9, 248), (0.5, 448)])
 def test_a_share_of_the_shorter_side_is_kept_as_timm_does_it(share: float, edge: int) -> None:
     image, spec = photo(640, 480), ViewSpec(224, "crop", share=share)
     (view,) = cut(Frame(image, image.size), spec)
-    assert np.array_equal(view.pixels, whole_then_crop(image, 224, edge))
+    assert far(view.pixels, whole_then_crop(image, 224, edge)) <= 0.001
     kept = 224 / edge * 480
     assert view.box == pytest.approx((320 - kept / 2, 240 - kept / 2, 320 + kept / 2, 240 + kept / 2), abs=2)
     assert str(spec) == f"224 px, crop {share:g}, bicubic"
-    assert reduction((2000, 2 * edge), spec) == 1
-    assert reduction((9000, 4 * edge), spec) == 2
+    assert reduction((9000, 3 * edge - 1), spec) == 1
+    assert reduction((9000, 3 * edge), spec) == 2
 
 
 def test_crop_names_the_middle() -> None:
@@ -89,14 +98,9 @@ def test_a_strip_does_not_become_a_giant() -> None:
 
 
 def test_the_scale_of_a_jpeg_follows_from_the_spec_alone() -> None:
-    assert [reduction((width, width), ViewSpec(224)) for width in (400, 895, 896, 1791, 1792, 9000)] == [
-        1,
-        1,
-        2,
-        2,
-        4,
-        8,
-    ]
+    sides = (671, 672, 1075, 1076, 2150, 2151, 9000)
+    assert [reduction((side, side), ViewSpec(224)) for side in sides] == [1, 2, 2, 4, 4, 8, 8]
+    assert [reduction((side, 9000), ViewSpec(48)) for side in (255, 256, 511, 512)] == [1, 2, 2, 4]
 
 
 @pytest.mark.parametrize("fit", ["crop", "squash", "cover"])
@@ -122,6 +126,24 @@ def test_scaled_decoding_stays_within_a_step_of_the_full_one(fit: Fit) -> None:
     for a, b, turned in zip(full, scaled, control, strict=True):
         assert far(a.pixels, b.pixels) <= 1
         assert far(a.pixels, turned.pixels) > 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("fit", ["crop", "squash", "cover"])
+def test_a_part_of_a_pixel_at_the_end_of_a_scaled_jpeg_shifts_nothing(fit: Fit, orientation: int) -> None:
+    """Of 2409 pixels an eighth is 301.125, which libjpeg fills up to 302: as if the rest were a little smaller."""
+    waves = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(waves.resize((3209, 2409), Image.Resampling.BICUBIC), "JPEG", quality=95, exif=exif)
+    spec = ViewSpec(224, fit)
+    assert reduction((3209, 2409), spec) == 8
+    with Image.open(io.BytesIO(data)) as opened:
+        upright = ImageOps.exif_transpose(opened)
+    full = cut(Frame(upright, upright.size), spec)
+    for a, b in zip(full, prepare(data, [spec], Limits()).views[spec], strict=True):
+        assert a.box == b.box
+        assert far(a.pixels, b.pixels) <= 0.5
 
 
 def test_boxes_are_in_pixels_of_the_whole_picture_however_it_was_decoded() -> None:

@@ -74,6 +74,11 @@ class Moderator:
         """Seconds spent in each stage so far."""
         return self._pipeline.times
 
+    @property
+    def waiting(self) -> dict[str, int]:
+        """What waits for its turn: pictures to be loaded and prepared (`prepare`), views to be encoded (`encode`)."""
+        return self._pipeline.waiting
+
     def watch(self, watcher: Watcher) -> None:
         """Tell it what happens on the way from now on."""
         self._pipeline.watchers.append(watcher)

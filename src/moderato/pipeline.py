@@ -145,6 +145,13 @@ class Pipeline:
         self._queues: dict[int, Queue] = {}
         self._opening = threading.Lock()
 
+    @property
+    def waiting(self) -> dict[str, int]:
+        """What waits for its turn: pictures to be loaded and prepared, views to be encoded."""
+        with self._opening:
+            queues = [*self._queues.values()]
+        return {"prepare": sum(map(len, self._pools.values())), "encode": sum(map(len, queues))}
+
     def run(self, asked: Iterable[tuple[Sendable, Task[T]]]) -> Iterator[T]:
         """Answers in the order of the questions; those about one encoder share its rows, whatever they ask.
 

@@ -42,6 +42,8 @@ class ServeOptions:
     """Characters in a label; encoders read some 77 tokens of it."""
     max_body: Annotated[int, Field(ge=1)] = 64 * 2**20
     """Bytes of one request."""
+    head_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds in which a client must have sent the head of a request; the connection of a slower one is closed."""
     body_seconds: Annotated[float, Field(gt=0)] = 30.0
     """Seconds in which the body of a request must have come; a slower client is answered 408 and hung up on."""
     max_waiting: Annotated[int, Field(ge=1)] = 32

@@ -100,6 +100,11 @@ class FairPool:
         self._line: Line[Callable[[], None]] = Line()
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        """Work that waits for a thread."""
+        with self._lock:
+            return len(self._line)
+
     def submit(self, ticket: Ticket, work: Callable[[], T]) -> Future[T]:
         """Do the work when it is the ticket's turn; a future that was cancelled by then is passed over."""
         future: Future[T] = Future()

@@ -55,7 +55,8 @@ class Source:
 class Frame:
     """One decoded picture, upright, mode RGB. A still picture is one frame at 0.0 seconds.
 
-    `size` is the (width, height) of the whole picture; `image` may be smaller, where a JPEG was decoded at a scale.
+    `size` is the (width, height) of the whole picture. A JPEG may be decoded at 1/`reduction`: its pixel (x, y) is then
+    `corner` + (x, y) / `reduction` in `image`, which ends with a part of a pixel where a side is no multiple.
     """
 
     image: Image
@@ -63,6 +64,9 @@ class Frame:
     time: float = 0.0
     number: int = 0
     """Its place among the frames that are looked at: pages have no time, and some animations none that tells."""
+    reduction: int = 1
+    corner: tuple[float, float] = (0.0, 0.0)
+    """In pixels of `image`; not zero where a part of a pixel was turned to the left or to the top."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from moderato.assemble import Workshop
 from moderato.errors import SettingsError
 from moderato.server import heap, logs
 from moderato.server.app import create_app
+from moderato.server.connections import prompt
 from moderato.server.desk import Desk
 from moderato.settings import read_settings
 from moderato.store.keys import Keys
@@ -67,7 +68,12 @@ def serve_on(
         patience = int(settings.serve.deadline) + _PATIENCE
         app = create_app(desk, keys)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=patience
+            app,
+            http=prompt(settings.serve.head_seconds),
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=patience,
         )
         _Server(config, started).run(sockets=[ours])
 

@@ -28,6 +28,8 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNED = (5, 6, 7, 8)  # orientations that swap width and height
+_FROM_RIGHT = (2, 3, 6, 7)  # that show the last column or row at the left
+_FROM_BELOW = (3, 4, 7, 8)  # that show it at the top
 _SCALES = ("JPEG",)  # formats that can be decoded at 1/2, 1/4 and 1/8 (libjpeg's DCT scaling)
 _MOVING = ("GIF", "WEBP", "PNG", "AVIF")  # every frame must be decoded to reach the last
 _PAGED = ("TIFF", "HEIF")  # each page for itself, of its own size; an MPO's are depth maps, which nobody is shown
@@ -55,7 +57,7 @@ class Limits:
 
 
 class Picture:
-    """An opened file: its header is read and within the limits, its pixels are not decoded yet.
+    """An opened file: its header is read and within the limits, its pixels (but those of a PNG) are not decoded yet.
 
     `size` is the upright (width, height). Raises `DecodeError` or `LimitError`.
     """
@@ -66,9 +68,11 @@ class Picture:
         self._format = _formats.sniff(data)
         self._data = data
         self._limits = limits
+        self._unused: Image.Image | None = None
         with self._opened() as image:
             self.size = _upright_size(image, limits)
             self._wanted = self._sample(image)
+        self._unused = image
 
     @property
     def can_scale(self) -> bool:
@@ -81,8 +85,7 @@ class Picture:
         Raises `DecodeError` when a frame cannot be read to its end.
         """
         with self._opened() as image:
-            if self.can_scale and reduction > 1:
-                image.draft(None, (image.width // reduction, image.height // reduction))
+            scale = self._scaled(image, reduction)
             size, clock, number = self.size, 0.0, 0
             for index in range(self._wanted[-1] + 1):
                 if index:
@@ -93,15 +96,23 @@ class Picture:
                     picture = upright_rgb(image)
                     if picture is image and len(self._wanted) > 1:
                         picture = image.copy()  # the next frame is decoded into the same memory
-                    yield Frame(picture, size, image.info.get("timestamp", clock * 1000) / 1000, number)
+                    time = image.info.get("timestamp", clock * 1000) / 1000
+                    corner = _corner(picture.size, size, scale, _orientation(image))
+                    yield Frame(picture, size, time, number, scale, corner)
                     number += 1
                 clock += float(image.info.get("duration") or 0) / 1000
 
+    def _scaled(self, image: Image.Image, reduction: int) -> int:
+        """Have it decoded at 1/`reduction` where it can be; the scale at which it will be."""
+        wanted = (image.width // reduction, image.height // reduction)
+        return reduction if self.can_scale and reduction > 1 and image.draft(None, wanted) else 1
+
     @contextmanager
     def _opened(self) -> Iterator[Image.Image]:
+        """The image at its first frame: the one whose header was read, and a new one once that is used up."""
         try:
-            with Image.open(io.BytesIO(self._data), formats=[self._format]) as image:
-                yield image
+            image, self._unused = self._unused or Image.open(io.BytesIO(self._data), formats=[self._format]), None
+            yield image
         except Unscannable:
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
@@ -172,7 +183,15 @@ def _upright_size(image: Image.Image, limits: Limits) -> tuple[int, int]:
         raise LimitError("too_wide", f"{width} x {height} pixels; the limit for a side is {limits.max_side:,}.")
     if width * height > limits.max_pixels:
         raise LimitError("too_many_pixels", f"{width} x {height} pixels; the limit is {limits.max_pixels:,} in all.")
+    if image.format == "PNG":
+        image.load()  # the tag may follow the pixels, and looking for it Pillow would pass over what is wrong with them
     return (height, width) if _orientation(image) in _TURNED else (width, height)
+
+
+def _corner(decoded: tuple[int, int], whole: tuple[int, int], reduction: int, orientation: int) -> tuple[float, float]:
+    """Where an upright picture begins in its pixels: libjpeg fills up the last column and row of a scaled one."""
+    across, down = (have - length / reduction for have, length in zip(decoded, whole, strict=True))
+    return (across if orientation in _FROM_RIGHT else 0.0, down if orientation in _FROM_BELOW else 0.0)
 
 
 def _orientation(image: Image.Image) -> int:

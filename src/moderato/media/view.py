@@ -13,80 +13,63 @@ _FILTERS: dict[Interpolation, Image.Resampling] = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
 }
-_SPARE = 2.0
-"""A scaled JPEG keeps at least this many times the view's side: the resize after it still has pixels to average."""
+_SPARE = {2: 1.5, 4: 1.2, 8: 1.2}
+"""At each scale, how many times the view's side a JPEG keeps: the resize after it still has pixels to average.
+Embeddings then move about as little as from bicubic views to bilinear ones."""
+_LEAST = 128
+"""Pixels of the shorter side that a scaled JPEG keeps: fewer save hardly any time and cost small encoders detail."""
 _OVERLAP = 1 / 8
 """Share of a square that its neighbour repeats, so that what lies on a seam is whole in one of them."""
-_STRIP = 4
-"""Times as long as wide, and more than any photograph."""
 _MAX_SQUARES = 8
 """Beyond it (pictures longer than 7 times their width) the squares become oblongs: squeezed, but seen."""
 
 
+_Rectangle = tuple[float, float, float, float]
+"""A box whose edges may lie within pixels."""
+
+
 def reduction(size: tuple[int, int], spec: ViewSpec) -> int:
     """The fraction (1, 2, 4 or 8) at which a scalable picture of this size may be decoded for this spec."""
-    room = min(size) / (_SPARE * _edge(spec))
-    return max((scale for scale in (2, 4, 8) if scale <= room), default=1)
+    edge = _edge(spec)
+    return max((scale for scale, spare in _SPARE.items() if min(size) / scale >= max(spare * edge, _LEAST)), default=1)
 
 
 def cut(frame: Frame, spec: ViewSpec) -> list[View]:
     """The views of one frame: one for `crop` and `squash`, one to eight for `cover`."""
-    if spec.fit == "crop":
-        return [_centre(frame, spec)]
     width, height = frame.size
-    boxes = [(0, 0, width, height)] if spec.fit == "squash" else _squares(width, height)
-    return [_view(frame, spec, box) for box in boxes]
+    match spec.fit:
+        case "crop":
+            return [_view(frame, spec, _centre(width, height, spec))]
+        case "squash":
+            return [_view(frame, spec, (0, 0, width, height))]
+        case "cover":
+            return [_view(frame, spec, square) for square in _squares(width, height)]
 
 
-def _view(frame: Frame, spec: ViewSpec, box: Box) -> View:
-    """A rectangle of the whole picture, resized to the square."""
-    across, down = frame.image.width / frame.size[0], frame.image.height / frame.size[1]
-    inside = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+def _view(frame: Frame, spec: ViewSpec, box: _Rectangle) -> View:
+    """A rectangle of the whole picture, resized to the square. What the filter reads beyond its edges is read."""
+    (x, y), scale = frame.corner, frame.reduction
+    inside = (x + box[0] / scale, y + box[1] / scale, x + box[2] / scale, y + box[3] / scale)
     image = frame.image.resize((spec.side, spec.side), _FILTERS[spec.interpolation], box=inside)
-    return View(np.asarray(image), box, frame.time, frame.number)
+    return View(np.asarray(image), _rounded(box), frame.time, frame.number)
 
 
-def _centre(frame: Frame, spec: ViewSpec) -> View:
-    """Shortest side to S (or a little more, by the spec's `share`), then the central S×S.
+def _centre(width: int, height: int, spec: ViewSpec) -> _Rectangle:
+    """What is left when the shortest side is brought to S (or a little more, by the spec's `share`), then cut to S×S.
 
-    To the pixel as Hugging Face's CLIP processor has it.
-
-    Of a strip only that square and the few pixels around it that the filter reads are resized: 1 × 30,000 pixels must
-    not become 224 × 6,720,000.
+    As Hugging Face's CLIP processor has it, rounded as there. Cutting first saves the resizing of all the rest, and
+    differs by roundings: to Pillow edges are float32, and it goes across or down first as it thinks cheaper.
     """
-    side, image, short = spec.side, frame.image, min(frame.size)
-    width, height = (int(_edge(spec) * length / short) for length in frame.size)
-    left, top = (width - side) // 2, (height - side) // 2
-    columns = _window(left, side, width, image.width)
-    rows = _window(top, side, height, image.height)
-    box = (columns[0] * image.width / width, rows[0] * image.height / height,
-           columns[1] * image.width / width, rows[1] * image.height / height)  # fmt: skip
-    resized = image.resize((columns[1] - columns[0], rows[1] - rows[0]), _FILTERS[spec.interpolation], box=box)
-    x, y = left - columns[0], top - rows[0]
-    pixels = np.asarray(resized.crop((x, y, x + side, y + side)))
-    scale = short / _edge(spec)
-    return View(
-        pixels,
-        _rounded((left * scale, top * scale, (left + side) * scale, (top + side) * scale)),
-        frame.time,
-        frame.number,
-    )
+    short = min(width, height)
+    across, down = (int(_edge(spec) * length / short) for length in (width, height))
+    left, top = (across - spec.side) // 2, (down - spec.side) // 2
+    x, y = width / across, height / down
+    return (left * x, top * y, (left + spec.side) * x, (top + spec.side) * y)
 
 
 def _edge(spec: ViewSpec) -> int:
     """The length to which the shorter side is brought: timm rounds it down (timm/data/transforms_factory.py)."""
     return math.floor(spec.side / spec.share) if spec.fit == "crop" else spec.side
-
-
-def _window(start: int, length: int, whole: int, original: int) -> tuple[int, int]:
-    """Which stretch of the resized picture to make: all, or of a strip what is kept and a filter of radius 2 reads.
-
-    The rounding of a part's coordinates may differ in a few pixels from that of the whole.
-    """
-    if whole <= _STRIP * length:
-        return 0, whole
-    margin = math.ceil(2 * max(1.0, whole / original)) + 1
-    return max(0, start - margin), min(whole, start + length + margin)
 
 
 def _squares(width: int, height: int) -> list[Box]:
@@ -100,5 +83,5 @@ def _squares(width: int, height: int) -> list[Box]:
     return [_rounded((0, start, width, start + length)) for start in starts]
 
 
-def _rounded(box: tuple[float, float, float, float]) -> Box:
+def _rounded(box: _Rectangle) -> Box:
     return (round(box[0]), round(box[1]), round(box[2]), round(box[3]))

@@ -81,9 +81,9 @@ class Desk:
         return _AT_A_TIME + self.options.max_waiting
 
     @property
-    def waiting(self) -> int:
-        """How much of what is in hand waits for its turn."""
-        return self._turns.statistics().tasks_waiting
+    def waiting(self) -> dict[str, int]:
+        """What is in hand and waits for its turn: requests to begin, and then as `Moderator.waiting`."""
+        return {"begin": self._turns.statistics().tasks_waiting, **self.moderator.waiting}
 
     async def in_turn(self, work: Callable[[], T]) -> T:
         """Do blocking work in a thread; the event loop stays free. Call it once the body was read.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from time import perf_counter
 
@@ -98,9 +99,14 @@ class Metrics(Watcher):
     def _follow_desk(self) -> None:
         desk = self._desk
         self._gauge("in_hand", "Work that was admitted and is not yet answered.").set_function(lambda: desk.in_hand)
-        self._gauge("waiting", "Work that was admitted and has not begun.").set_function(lambda: desk.waiting)
+        waiting = self._gauge("waiting", "What was admitted and waits for its turn.", "what")
+        for what in desk.waiting:
+            waiting.labels(what).set_function(partial(self._waiting, what))
         self._gauge("in_hand_limit", "Beyond so much in hand, requests are refused.").set_function(lambda: desk.room)
         self._gauge("ready", "1 once the encoder has answered.").set_function(desk.answered.is_set)
+
+    def _waiting(self, what: str) -> float:
+        return self._desk.waiting[what]
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(name, about, labels, namespace=_PREFIX, registry=self.registry)

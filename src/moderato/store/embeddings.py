@@ -24,7 +24,7 @@ from moderato.caches import FileCache
 from moderato.types import Encoded, Place, Rows, ViewSpec
 
 _LOG = logging.getLogger(__name__)
-_MADE = "views 2"
+_MADE = "views 3"
 """Raise the number when decoding or cutting changes: what is kept is then of other views."""
 _PRECISION = "float32"
 _BYTES_OF_ENTRY = 700  # of memory, beside its rows and places; both as tracemalloc told
