@@ -12,7 +12,6 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 from benchmarks import report
 from benchmarks.one import ROUNDS

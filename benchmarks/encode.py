@@ -38,7 +38,9 @@ def measure(checkpoint: Path, rounds: int) -> list[Result]:
             what = f"{about['encoder']}, batch {batch}, {side}"
             results.append(Result(what, seconds, "transformers, fp32", theirs, about={**about, **side.about}))
             results.append(_share(what, side, seconds, peaks, multiplied, about))
-        results.append(Result(f"{about['encoder']}, batch {batch}, transformers", theirs, about={**about, "side": "transformers"}))
+        results.append(
+            Result(f"{about['encoder']}, batch {batch}, transformers", theirs, about={**about, "side": "transformers"})
+        )
     return results + _rates(peaks, multiplied)
 
 

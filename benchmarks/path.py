@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPModel
 
+from benchmarks.decode import drawn, written
 from benchmarks.sides import THREADS, Side, sides, transformers_model
 from benchmarks.timing import Result, alternating_each
 from benchmarks.weights import NAMES
@@ -27,6 +27,7 @@ from moderato.settings import Settings
 _LABELS = ["nsfw", "sfw"]
 _IDS = ((49406, 1, 2, 49407), (49406, 3, 4, 49407))
 _SMALL, _CAMERA = (640, 480), (4000, 3000)
+_FILES = 4
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class _Load:
 
 
 _LOADS = {
-    "vit-b-32": (_Load(_SMALL, ours=32, thesis=8, batch=32), _Load(_CAMERA, ours=16, thesis=4, batch=32)),
+    "vit-b-32": (_Load(_SMALL, ours=32, thesis=8, batch=32), _Load(_CAMERA, ours=16, thesis=4, batch=8)),
     "vit-l-14": (_Load(_SMALL, ours=8, thesis=2, batch=8),),
 }
 
@@ -87,10 +88,8 @@ class _Transformers:
         return dict(self._processor(pictures, return_tensors="pt"))
 
 
-def _compare(
-    checkpoint: Path, load: _Load, rounds: int, ours: Sequence[Side], theirs: _Transformers
-) -> list[Result]:
-    files = [jpeg(load.size, seed) for seed in range(8)]
+def _compare(checkpoint: Path, load: _Load, rounds: int, ours: Sequence[Side], theirs: _Transformers) -> list[Result]:
+    files = [jpeg(load.size, seed) for seed in range(_FILES)]
     moderators = [_moderator(checkpoint, side) for side in ours]
     thesis, batched, *own = alternating_each(
         rounds,
@@ -132,8 +131,5 @@ def _moderator(checkpoint: Path, side: Side) -> Moderator:
 
 
 def jpeg(size: tuple[int, int], seed: int) -> bytes:
-    """A JPEG of soft noise."""
-    noise = np.random.default_rng(seed).integers(0, 256, (size[1] // 16, size[0] // 16, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(stream, "JPEG", quality=90)
-    return stream.getvalue()
+    """A JPEG with the spectrum of a photograph."""
+    return written(drawn(size, seed), "JPEG")

@@ -1,6 +1,6 @@
-"""The service under load: what it does over HTTP against what the library does in process, and what becomes of overload.
+"""The service under load: over HTTP against in process, and what becomes of more than it can answer.
 
-In turns: all at once, then one at a time; then several times what it can answer, for a while. The server is `moderato
+In turns: many at once, then one at a time; then several times what it can answer, for a while. The server is `moderato
 serve` with its default settings. The load comes from aiohttp in a process of its own, which shares the cores with the
 server; what it takes of them is measured and told. Every request is a picture of its own bytes, so that nothing can be
 kept.
@@ -129,9 +129,18 @@ def overload(url: str, files: list[bytes], process: psutil.Process, rate: float,
         Result(f"{during}: pictures answered", [load.rate], "the rate", [rate], unit="/s", about={"overload": "rate"}),
         *_spread(f"{during}: an answer", load.latencies(200), "answer"),
         *_spread(f"{during}: a refusal", load.latencies(429), "refusal"),
-        Result("afterwards: pictures answered", [well.rate], "the rate", [rate], unit="/s", about={"overload": "after"}),
+        Result(
+            "afterwards: pictures answered", [well.rate], "the rate", [rate], unit="/s", about={"overload": "after"}
+        ),
         *(
-            Result(f"memory of {who} after it", [after[who]], "before it", [before[who]], unit="MB", about={"overload": who})
+            Result(
+                f"memory of {who} after it",
+                [after[who]],
+                "before it",
+                [before[who]],
+                unit="MB",
+                about={"overload": who},
+            )
             for who in after
         ),
         Result(

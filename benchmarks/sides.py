@@ -48,4 +48,3 @@ def transformers_model(checkpoint: Path) -> CLIPModel:
     logging.disable_progress_bar()
     torch.set_num_threads(THREADS)
     return CLIPModel.from_pretrained(checkpoint).eval()
-

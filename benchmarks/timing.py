@@ -76,6 +76,8 @@ def told(value: float, unit: str) -> str:
             return f"{_three(1000 * value)} ms"
         case "share":
             return f"{value:.0%}".replace("%", " %")
+        case "x":
+            return f"{_three(value)} x"
         case _:
             return f"{_three(value)} {unit}"
 
