@@ -50,11 +50,11 @@ $(VENV)/.server: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@$(INSTALL) '.[server,traces,evaluate,test]'
+	@$(INSTALL) '.[server,traces,evaluate,openvino,test]'
 	@touch $(VENV)/.server $@
 
 $(VENV)/.everything: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@$(INSTALL) '.[server,traces,evaluate,test,check,reference,bench]'
+	@$(INSTALL) '.[server,traces,evaluate,openvino,test,check,reference,bench]'
 	@touch $(VENV)/.server $(VENV)/.test $@
 
 $(VENV)/bin/python:

@@ -16,11 +16,15 @@ MOST = 32
 
 @dataclass(frozen=True)
 class Load:
-    """What came back: (seconds, status) of each request, how long it all took, and the generator's processor time."""
+    """What came back: (seconds, status) of each request, how long it all took, and the generator's processor time.
+
+    `began` is by `perf_counter`, a clock that the processes of a Linux machine share.
+    """
 
     answers: list[tuple[float, int]]
     seconds: float
     processor: float
+    began: float
 
     def latencies(self, *statuses: int) -> list[float]:
         """Those of the answers with one of the statuses, in seconds."""
@@ -44,9 +48,9 @@ def unique(files: list[bytes], mark: str, number: int) -> bytes:
 
 
 def _load(url: str, files: list[bytes], requests: int, rate: float | None, at_a_time: int) -> Load:
-    began = time.process_time()
+    used, began = time.process_time(), time.perf_counter()
     answers, seconds = asyncio.run(_answers(url, files, requests, rate, at_a_time))
-    return Load(answers, seconds, time.process_time() - began)
+    return Load(answers, seconds, time.process_time() - used, began)
 
 
 async def _answers(

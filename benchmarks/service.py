@@ -34,10 +34,13 @@ def write_policy(folder: Path, encoder: Path | str) -> Path:
 
 
 @contextmanager
-def served(policy: Path, data: Path, settings: Mapping[str, str] | None = None) -> Iterator[tuple[str, psutil.Process]]:
+def served(
+    policy: Path, data: Path, settings: Mapping[str, str] | None = None, workers: int = 1
+) -> Iterator[tuple[str, psutil.Process]]:
     """A server, by its address, until the block ends. What it logs goes to `server.log` in its data folder."""
     data.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "moderato", "serve", "--policy", str(policy), "--port", "0"]
+    command += ["--workers", str(workers)]
     environment = {**os.environ, "MODERATO_DATA": str(data), **(settings or {})}
     log = data / "server.log"
     with log.open("w") as stream, subprocess.Popen(command, stderr=stream, env=environment) as process:

@@ -6,9 +6,11 @@ import ctypes
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
+from moderato.errors import DecodeError
 from moderato.media import Limits, Prepared
 from moderato.media import prepare as honest
 from moderato.types import ViewSpec
@@ -32,3 +34,22 @@ def prepare(data: bytes, needs: Iterable[ViewSpec], limits: Limits) -> Prepared:
     if data == LIES:
         return Prepared((1, 1), {spec: [] for spec in needs})
     return honest(data, needs, limits)
+
+
+def lacking(data: bytes, needs: Iterable[ViewSpec], limits: Limits) -> Prepared:
+    """As `media.prepare` where codecs are missing or broken, each in a way of its own."""
+    if b"avif" in data[:32] or b"avis" in data[:32]:
+        raise DecodeError("corrupt", "the AVIF data is damaged (its header makes no sense).")
+    if b"heic" in data[:32]:
+        ctypes.string_at(0)
+    if data[:2] == b"BM":
+        raise ZeroDivisionError("planted")
+    prepared = honest(data, needs, limits)
+    if data[:3] == b"GIF":
+        return Prepared(prepared.size, {spec: views[:1] for spec, views in prepared.views.items()})
+    if data[8:12] == b"WEBP":
+        grey = {
+            spec: [replace(view, pixels=view.pixels // 2) for view in views] for spec, views in prepared.views.items()
+        }
+        return Prepared(prepared.size, grey)
+    return prepared

@@ -1,11 +1,16 @@
-"""Pictures drawn in code, and files made of them: the only pictures the tests know."""
+"""Pictures drawn in code, files made of them, and the drawings that are shipped: the only ones the tests know."""
 
 from __future__ import annotations
 
 import io
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+SAMPLES = Path(str(files("moderato") / "samples"))
+KNIFE, CAT = (SAMPLES / "knife.png").read_bytes(), (SAMPLES / "cat.png").read_bytes()
 
 
 def photo(width: int = 320, height: int = 240, seed: int = 0) -> Image.Image:

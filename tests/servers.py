@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import httpx
@@ -21,7 +27,16 @@ from moderato.media.fetch import FetchOptions
 from moderato.server.app import create_app
 from moderato.server.desk import Desk
 from moderato.settings import ServeOptions, Settings
+from moderato.store.database import Database
+from moderato.store.keys import Keys
 from pictures import encoded, photo
+
+MOST_BYTES = 2**20
+"""Of one request to the service of a test that has no other limit."""
+
+
+Lines = Callable[[], list[dict[str, Any]]]
+"""What was logged so far, in JSON."""
 
 
 def service(data: Path, options: ServeOptions = ServeOptions(), allow_hosts: tuple[str, ...] = ()) -> Desk:  # noqa: B008
@@ -49,6 +64,46 @@ def listening(service: Desk) -> Iterator[httpx.Client]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@dataclass(frozen=True)
+class Served:
+    """A `moderato serve` of its own: where it answers, what it logs, and keys where it asks for them."""
+
+    url: str
+    log: Path
+    key: str = ""
+    revoked: str = ""
+    used_up: str = ""
+
+
+@contextmanager
+def serving(data: Path, *arguments: str, with_keys: bool = False, **settings: str) -> Iterator[Served]:
+    """`moderato serve` with the demo policy, these arguments and settings, as a process of its own."""
+    keys = _keys(data) if with_keys else {}
+    usual = {name: value for name, value in os.environ.items() if not name.startswith(("MODERATO_", "HF_"))}
+    environment = {**usual, "MODERATO_DATA": str(data), "HF_HUB_CACHE": str(data / "hub"), **settings}
+    command = [str(Path(sys.executable).parent / "moderato"), "serve", "--policy", "demo", "--port", "0", *arguments]
+    log = data / "log"
+    with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr, env=environment) as process:
+        try:
+            wait_until(lambda: process.poll() is not None or " on http://" in log.read_text())
+            url = re.search(r" on (http://\S+);", log.read_text())
+            assert url, log.read_text()
+            yield Served(url[1], log, **keys)
+        finally:
+            process.terminate()
+
+
+def _keys(data: Path) -> dict[str, str]:
+    """A key that is good, and two that are not any more."""
+    database = Database(f"sqlite:///{data / 'store.sqlite'}")
+    keys = Keys(database)
+    made = {name: keys.create(name, "me")[1] for name in ("key", "revoked")}
+    keys.revoke("revoked", "me")
+    made["used_up"] = keys.create("used_up", "me", quota=1)[1]
+    database.close()
+    return made
 
 
 def wait_until(holds: object, seconds: float = 20) -> None:

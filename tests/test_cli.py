@@ -33,7 +33,21 @@ from pictures import encoded, photo
 from servers import BROKEN, PNG, web
 
 COMMANDS = [
-    *("calibrate", "check", "classify", "demo", "embed", "evaluate", "explain", "models", "policies", "score", "serve"),
+    *(
+        "calibrate",
+        "check",
+        "classify",
+        "demo",
+        "doctor",
+        "embed",
+        "evaluate",
+        "explain",
+        "models",
+        "policies",
+        "score",
+        "serve",
+        "settings",
+    ),
 ]
 DIM = encoder_card("tiny").dim
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "moderato")

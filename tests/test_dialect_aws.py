@@ -6,19 +6,15 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-import boto3
 import httpx
 import pytest
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
@@ -32,11 +28,10 @@ from moderato.server.dialects._s3 import find, presigned
 from moderato.server.dialects.aws import PARENTS, branch
 from moderato.server.errors import answer
 from moderato.settings import AWSOptions, DialectOptions, ServeOptions, read_settings
-from pictures import encoded, photo
-from servers import BROKEN, PNG, listening, service, web
+from pictures import CAT, KNIFE, encoded, photo
+from servers import BROKEN, PNG, service, web
+from vendors import amazon
 
-KNIFE = (Path(str(files("moderato") / "samples")) / "knife.png").read_bytes()
-CAT = (Path(str(files("moderato") / "samples")) / "cat.png").read_bytes()
 TARGET = {"X-Amz-Target": "RekognitionService.DetectModerationLabels"}
 TYPE = "application/x-amz-json-1.1"
 MOST = 9 * 2**20
@@ -59,18 +54,6 @@ def desk(tmp_path_factory: pytest.TempPathFactory, buckets: Path) -> Desk:
     desk = service(tmp_path_factory.mktemp("data"), ServeOptions(max_body=MOST), allow_hosts=("127.0.0.1",))
     desk.dialects = DialectOptions(aws=AWSOptions(buckets={"bucket": str(buckets / "bucket")}))
     return desk
-
-
-@pytest.fixture(scope="module")
-def client(desk: Desk) -> Iterator[httpx.Client]:
-    with listening(desk) as client:
-        yield client
-
-
-def amazon(url: str) -> Any:
-    once = Config(retries={"total_max_attempts": 1})
-    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "key"}
-    return closing(boto3.client("rekognition", endpoint_url=url, region_name="us-east-1", config=once, **keys))
 
 
 @pytest.fixture(scope="module")

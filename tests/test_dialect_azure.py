@@ -5,15 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from azure.ai.contentsafety import ContentSafetyClient
 from azure.ai.contentsafety.models import AnalyzeImageOptions, ImageCategory, ImageData
-from azure.core.credentials import AzureKeyCredential
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from moderato.errors import Forbidden, ModeratoError, Overloaded, RateLimited, Unauthenticated
@@ -22,41 +19,17 @@ from moderato.server.desk import Desk
 from moderato.server.dialects._meanings import read_meanings
 from moderato.server.dialects.azure import CATEGORIES, LEVELS
 from moderato.server.errors import answer
-from moderato.settings import ServeOptions
-from pictures import encoded, photo
-from servers import BROKEN, listening, service, web
+from pictures import CAT, KNIFE, encoded, photo
+from servers import BROKEN, MOST_BYTES
+from vendors import content_safety
 
-KNIFE = (Path(str(files("moderato") / "samples")) / "knife.png").read_bytes()
-CAT = (Path(str(files("moderato") / "samples")) / "cat.png").read_bytes()
 ANALYZE = "/contentsafety/image:analyze?api-version=2023-10-01"
-MOST = 2**20
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    return service(tmp_path_factory.mktemp("data"), ServeOptions(max_body=MOST), allow_hosts=("127.0.0.1",))
-
-
-@pytest.fixture(scope="module")
-def client(desk: Desk) -> Iterator[httpx.Client]:
-    with listening(desk) as client:
-        yield client
-
-
-def content_safety(url: str) -> ContentSafetyClient:
-    return ContentSafetyClient(url, AzureKeyCredential("key"), retry_total=0)
 
 
 @pytest.fixture(scope="module")
 def azure(client: httpx.Client) -> Iterator[ContentSafetyClient]:
     with content_safety(str(client.base_url)) as azure:
         yield azure
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    with web({"/knife.png": KNIFE, "/page.jpg": BROKEN["page.jpg"][0]}) as url:
-        yield url
 
 
 @pytest.fixture
@@ -195,7 +168,7 @@ def test_a_wrong_request_is_an_invalid_request_body(client: httpx.Client, body: 
 
 
 def test_a_body_over_the_limit_is_too_large(client: httpx.Client) -> None:
-    refused = client.post(ANALYZE, content=b" " * (MOST + 1))
+    refused = client.post(ANALYZE, content=b" " * (MOST_BYTES + 1))
     assert (refused.status_code, told(refused)["code"]) == (413, "InvalidRequestBody")
 
 

@@ -6,8 +6,6 @@ import base64
 import json
 import time
 from collections.abc import Iterator
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,42 +19,18 @@ from moderato.server.desk import Desk
 from moderato.server.dialects._meanings import read_meanings
 from moderato.server.dialects.google import CATEGORIES, LEVELS
 from moderato.server.errors import answer
-from moderato.settings import ServeOptions
-from pictures import encoded, photo
-from servers import BROKEN, listening, service, web
+from pictures import CAT, KNIFE, encoded, photo
+from servers import BROKEN, MOST_BYTES
+from vendors import vision_at
 
-KNIFE = (Path(str(files("moderato") / "samples")) / "knife.png").read_bytes()
-CAT = (Path(str(files("moderato") / "samples")) / "cat.png").read_bytes()
 ANNOTATE = "/v1/images:annotate"
 SAFE_SEARCH = [{"type": "SAFE_SEARCH_DETECTION"}]
-MOST = 2**20
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    return service(tmp_path_factory.mktemp("data"), ServeOptions(max_body=MOST), allow_hosts=("127.0.0.1",))
-
-
-@pytest.fixture(scope="module")
-def client(desk: Desk) -> Iterator[httpx.Client]:
-    with listening(desk) as client:
-        yield client
-
-
-def vision_at(url: str) -> vision.ImageAnnotatorClient:
-    return vision.ImageAnnotatorClient(transport="rest", client_options={"api_endpoint": url, "api_key": "key"})
 
 
 @pytest.fixture(scope="module")
 def google(client: httpx.Client) -> Iterator[vision.ImageAnnotatorClient]:
     with vision_at(str(client.base_url)) as google:
         yield google
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    with web({"/knife.png": KNIFE, "/page.jpg": BROKEN["page.jpg"][0]}) as url:
-        yield url
 
 
 def b64(data: bytes) -> str:
@@ -256,7 +230,7 @@ def test_a_request_without_picture_or_features_is_an_error_in_its_place(
         json.dumps({"requests": [{"image": {"content": "QQQQQ"}, "features": SAFE_SEARCH}]}).encode(),
         json.dumps({"requests": [sent(KNIFE)] * 17}).encode(),
         json.dumps({"requests": [sent(KNIFE, SAFE_SEARCH * 101)]}).encode(),
-        b" " * (MOST + 1),
+        b" " * (MOST_BYTES + 1),
     ],
 )
 def test_a_wrong_request_is_an_invalid_argument(client: httpx.Client, body: bytes) -> None:

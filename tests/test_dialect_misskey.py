@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ import pytest
 from moderato.errors import MissingExtra, Overloaded, Unauthenticated
 from moderato.server.desk import Desk
 from moderato.settings import DialectOption, DialectOptions, ServeOptions
-from pictures import encoded, photo
+from pictures import KNIFE, encoded, photo
 from servers import BROKEN, PNG, listening, service
 
-SAMPLES = Path(str(files("moderato") / "samples"))
-KNIFE = (SAMPLES / "knife.png").read_bytes()
 MEANINGS = '[categories]\nPorn = ["knife"]\nSexy = ["pistol", "bottle"]\n'
 PATH = "/v1/detect-images"
 MOST = 4

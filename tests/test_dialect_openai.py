@@ -7,7 +7,6 @@ import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,9 @@ from moderato.errors import Forbidden, MissingExtra, Overloaded, RateLimited, Un
 from moderato.moderator import Moderator
 from moderato.server.desk import Desk
 from moderato.settings import DialectOptions, OpenAIOptions, ServeOptions
-from pictures import encoded, photo
+from pictures import CAT, KNIFE, encoded, photo
 from servers import BROKEN, PNG, listening, service, web
 
-SAMPLES = Path(str(files("moderato") / "samples"))
-KNIFE, CAT = (SAMPLES / "knife.png").read_bytes(), (SAMPLES / "cat.png").read_bytes()
 CATEGORIES = [
     *("sexual", "sexual/minors", "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit"),
     *("illicit/violent", "self-harm", "self-harm/intent", "self-harm/instructions", "violence", "violence/graphic"),

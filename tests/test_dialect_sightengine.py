@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from sightengine.client import SightengineClient
 
 from moderato.errors import Forbidden, MissingExtra, Overloaded, RateLimited, Unauthenticated
 from moderato.server.desk import Desk
 from moderato.settings import DialectOption, DialectOptions, ServeOptions
+from pictures import SAMPLES
 from servers import BROKEN, PNG, listening, service, web
+from vendors import sightengine_at
 
-SAMPLES = Path(str(files("moderato") / "samples"))
 KNIFE, SKULL = SAMPLES / "knife.png", SAMPLES / "skull.png"
 PATH = "/1.0/check.json"
 
@@ -40,9 +39,7 @@ def desk(served: tuple[httpx.Client, Desk]) -> Desk:
 
 def asking(plain: httpx.Client, *models: str) -> Any:
     """The vendor's client, pointed here."""
-    check = SightengineClient("user", "secret").check(*models)
-    check.endpoint = f"{plain.base_url}/1.0/"
-    return check
+    return sightengine_at(str(plain.base_url), "secret", *models)
 
 
 def refused(answer: dict[str, Any]) -> tuple[str, int]:

@@ -342,10 +342,10 @@ def test_threads_may_call_at_once(quick: Path) -> None:
 def test_a_tower_is_opened_once_however_many_ask_at_once(encoder: Encoder) -> None:
     opened = []
 
-    def open_vision(tower: VisionTower, threads: int) -> Callable[..., Any]:
+    def open_vision(tower: VisionTower, threads: int, *rest: Any) -> Callable[..., Any]:
         opened.append(threads)
         time.sleep(0.05)
-        return onnx.open_vision(tower, threads)
+        return onnx.open_vision(tower, threads, *rest)
 
     encoder.runtime = cast(Any, SimpleNamespace(open_vision=open_vision))
     with ThreadPoolExecutor(4) as pool:

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,7 @@ from moderato.server import logs
 from moderato.server.desk import Desk
 from moderato.server.records import Record
 from moderato.settings import ServeOptions
-from servers import PNG, listening, service, wait_until, web
-
-Lines = Callable[[], list[dict[str, Any]]]
+from servers import PNG, Lines, listening, service, wait_until, web
 
 
 class Terminal(io.StringIO):
@@ -29,27 +27,6 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture
-def logging_anew() -> Iterator[None]:
-    """`set_up` changes the logging of the whole process."""
-    root, ours = logging.getLogger(), logging.getLogger("moderato")
-    handlers, levels = root.handlers[:], (root.level, ours.level)
-    root.handlers = []
-    yield
-    root.handlers = handlers
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
-
-
-@pytest.fixture
-def lines(logging_anew: None, monkeypatch: pytest.MonkeyPatch) -> Lines:
-    """The JSON lines so far."""
-    stream = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stream)
-    logs.set_up("auto")
-    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 @pytest.fixture
@@ -181,7 +158,7 @@ def test_nothing_secret_is_in_a_line(lines: Lines, client: httpx.Client, monkeyp
 
 def test_a_client_that_leaves_is_told_as_499(lines: Lines, client: httpx.Client) -> None:
     with socket.create_connection((client.base_url.host, client.base_url.port)) as leaving:
-        leaving.sendall(b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        leaving.sendall(b"POST /v1/check HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
     (line,) = requests(lines, 1)
     assert (line["status"], line["level"]) == (499, "info")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
+import httpx
 import pytest
 
 from moderato import plugins
@@ -11,8 +13,10 @@ from moderato.errors import SettingsError
 from moderato.policy import read_policy, shipped_policies
 from moderato.server.app import create_app
 from moderato.server.dialects._meanings import read_all, read_meanings
+from moderato.server.dialects.aws import PARENTS
 from moderato.settings import DialectOption, DialectOptions, read_settings
 from moderato.types import Fingerprints, Reason, Verdict
+from pictures import KNIFE
 from servers import listening, service
 
 VERDICT = Verdict(
@@ -124,6 +128,16 @@ def test_a_policy_of_ones_own_serves_a_dialect_by_a_mapping_of_ones_own(tmp_path
     assert told["demo"]["misskey"] == ["Drawing", "Hentai", "Porn", "Sexy"]
     assert "violence" not in told["demo"]["openai"]
     assert "violence" in told["mine"]["openai"]
+
+
+def test_a_category_above_one_that_is_judged_is_judged_where_the_dialect_answers_it_too(client: httpx.Client) -> None:
+    told = set(client.get("/v1/policies").json()["not_judged"]["demo"]["aws"])
+    assert not told & {"Violence", "Weapons", "Visually Disturbing", "Drugs & Tobacco", "Alcohol"}
+    assert {"Explicit", "Explicit Nudity", "Crashes", "Products", "Alcohol Use"} <= told
+    asked = {"Image": {"Bytes": base64.b64encode(KNIFE).decode()}, "MinConfidence": 0}
+    target = {"X-Amz-Target": "RekognitionService.DetectModerationLabels"}
+    answered = client.post("/", json=asked, headers=target).json()["ModerationLabels"]
+    assert {label["Name"] for label in answered} == set(PARENTS) - told
 
 
 def test_dialects_are_set_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -279,7 +279,7 @@ def test_too_many_pictures_are_refused(client: httpx.Client, route: str, count: 
 
 def test_a_body_said_to_be_too_large_is_refused_before_it_comes(client: httpx.Client) -> None:
     with socket.create_connection((client.base_url.host, client.base_url.port or 0), timeout=10) as raw:
-        raw.sendall(b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Length: 200001\r\n\r\n")
+        raw.sendall(b"POST /v1/check HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200001\r\n\r\n")
         assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
@@ -300,6 +300,8 @@ def test_unknown_paths_and_methods_are_answered_in_json(client: httpx.Client) ->
     assert refused(client.get("/v1/nothing"), 404) == "Not Found"
     assert refused(client.get("/v1/check"), 405) == "Method Not Allowed"
     assert refused(client.post("/v1/encoders"), 405) == "Method Not Allowed"
+    for path, methods in (("/", "GET, POST"), ("/1.0/check.json", "GET, POST"), ("/healthz", "GET, HEAD")):
+        assert client.delete(path).headers["allow"] == methods
 
 
 def test_what_nobody_foresaw_is_answered_in_json_without_a_traceback(
@@ -317,11 +319,11 @@ def test_a_client_that_leaves_is_no_error_of_ours(client: httpx.Client, caplog: 
     for path in (b"/v1/check", b"/classify/", b"/"):
         for kind in kinds:
             with socket.create_connection((client.base_url.host, client.base_url.port or 0), timeout=10) as raw:
-                head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\n" % (path, kind)
+                head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n" % (path, kind)
                 raw.sendall(head + b"Content-Length: 1000\r\n\r\n--abc\r\n")
     body = json.dumps({"images": in_json(PNG)}).encode()
     with socket.create_connection((client.base_url.host, client.base_url.port or 0), timeout=10) as raw:
-        raw.sendall(b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        raw.sendall(b"POST /v1/check HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     for _ in range(3):
         assert results(client.post("/v1/check", files=uploads(PNG)))
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from moderato.errors import MissingExtra, SettingsError
 from moderato.server.app import create_app
 from moderato.settings import ServeOptions
-from servers import PNG, listening, service, wait_until
+from servers import PNG, Lines, listening, service, wait_until
 
 
 @contextmanager
@@ -75,6 +75,34 @@ def test_a_request_is_a_span_and_its_stages_lie_below_it(tmp_path: Path) -> None
     assert {span.parent_span_id for span in stages} == {request.span_id}
     assert all(request.start_time_unix_nano <= span.start_time_unix_nano for span in stages)
     assert "hush" not in str(spans)
+
+
+def test_the_lines_of_a_request_have_the_id_of_its_trace(lines: Lines, tmp_path: Path) -> None:
+    with collector() as (url, spans):
+        ours = service(tmp_path, ServeOptions(traces=url))
+        with listening(ours) as client:
+            client.post("/v1/check", files=[("images", ("a.png", PNG))], headers={"x-request-id": "first"})
+            theirs = {"x-request-id": "second", "traceparent": f"00-{'12' * 16}-{'34' * 8}-01"}
+            client.post("/v1/check", files=[("images", ("a.png", PNG))], headers=theirs)
+            unwanted = {"x-request-id": "third", "traceparent": f"00-{'56' * 16}-{'34' * 8}-00"}
+            client.post("/v1/check", files=[("images", ("a.png", PNG))], headers=unwanted)
+    sent = {facts(span)["request.id"]: span.trace_id.hex() for span in spans if span.kind == Span.SPAN_KIND_SERVER}
+    told = {line["request_id"]: line.get("trace_id") for line in lines() if "request_id" in line}
+    assert sent["second"] == "12" * 16
+    assert told == {**sent, "third": None}  # its sender does not want it recorded, so there is none to look for
+
+
+def test_lines_of_the_threads_that_prepare_pictures_have_the_id_of_the_trace(
+    lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*args: object) -> None:
+        raise RuntimeError("a decoder that fails")
+
+    monkeypatch.setattr("moderato.pipeline.load", failing)
+    with collector() as (url, spans), listening(service(tmp_path, ServeOptions(traces=url))) as client:
+        client.post("/v1/check", files=[("images", ("a.png", PNG))])
+    (told,) = (line for line in lines() if line["logger"] == "moderato.pipeline")
+    assert {told["trace_id"]} == {span.trace_id.hex() for span in spans}
 
 
 def test_a_fault_is_an_error_and_a_warm_up_is_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

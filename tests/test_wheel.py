@@ -57,3 +57,16 @@ def test_the_installed_package_is_whole_and_judges(python: Path, tmp_path: Path)
     assert len(verdicts) >= 5
     listed = subprocess.run([moderato, "policies", "list"], check=True, capture_output=True, text=True, env=environment)
     assert all(name in listed.stdout for name in ("demo", "standard", "thesis"))
+
+
+def test_the_installed_package_can_be_examined(python: Path, tmp_path: Path) -> None:
+    environment = {"MODERATO_DATA": str(tmp_path), "PATH": ""}
+    done = subprocess.run(
+        [python.parent / "moderato", "doctor"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert "No format that moderato reads would be unscannable here." in done.stdout

@@ -187,14 +187,21 @@ class Workshop:
 
     def present(self, card: EncoderCard | HeadCard) -> bool:
         """Whether a card's files are on this machine, whole and as recorded; nothing is downloaded."""
-        if isinstance(card, EncoderCard) and card.folder is not None:
-            return True
-        origin = _origin(card)
         try:
-            return origin is not None and self.store.present(card.name, origin) is not None
+            return self.place(card) is not None
         except WeightsError as error:
             _LOG.warning("%s", error)
             return False
+
+    def place(self, card: EncoderCard | HeadCard) -> Path | None:
+        """The folder with a card's files, None when one is missing; nothing is downloaded.
+
+        Raises `WeightsError` when they cannot be read, or are not the ones recorded.
+        """
+        if isinstance(card, EncoderCard) and card.folder is not None:
+            return card.folder
+        origin = _origin(card)
+        return self.store.present(card.name, origin) if origin else None
 
     def export(
         self, name: str, file: Path, head: str | None = None, own: str | None = None
@@ -217,15 +224,8 @@ class Workshop:
     def policies_here(self, own: Policy) -> dict[str, Policy]:
         """`own`, and the shipped policies whose files are on this machine."""
         shipped = map(read_policy, shipped_policies())
-        here = {policy.name: policy for policy in shipped if self._complete(policy)}
+        here = {policy.name: policy for policy in shipped if all(map(self.present, cards_of(policy)))}
         return {**here, own.name: own}
-
-    def _complete(self, policy: Policy) -> bool:
-        """Whether everything a shipped policy needs is on this machine."""
-        heads = {label.head for label in policy.labels.values() if label.head} - set(policy.encoders)
-        return all(self.present(encoder_card(name)) for name in policy.encoders) and all(
-            self.present(head_card(name)) for name in heads
-        )
 
     def _open(self, folder: Path, name: str, card: EncoderCard | None = None) -> Encoder:
         return open_encoder(
@@ -235,6 +235,7 @@ class Workshop:
             temperature=card.temperature if card else None,
             threads=self.settings.threads,
             runtime=self.settings.runtime,
+            precision=self.settings.precision,
             prompts=self._prompts,
             identities=self.settings.data / "identities.json",
         )
@@ -245,6 +246,12 @@ def _origin(card: EncoderCard | HeadCard) -> HubFiles | UrlFile | None:
     if isinstance(card, HeadCard):
         return UrlFile(card.url, card.sha256) if card.url else None
     return hub_files(card) if card.repo else None
+
+
+def cards_of(policy: Policy) -> list[EncoderCard | HeadCard]:
+    """The cards of everything that a shipped policy needs."""
+    heads = {label.head for label in policy.labels.values() if label.head} - set(policy.encoders)
+    return [*map(encoder_card, policy.encoders), *map(head_card, sorted(heads))]
 
 
 def hub_files(card: EncoderCard) -> HubFiles:

@@ -6,7 +6,7 @@ ModeratoError is never raised itself::
     ├── CallerError             what was sent is wrong
     │   ├── RequestError          the request as a whole: no labels, an unknown policy, a bad form
     │   ├── Unauthenticated       no key, or one that is not good
-    │   ├── Forbidden             a key that may not do this
+    │   ├── Forbidden             a key that may not do this, or a place from where nobody may
     │   └── Unscannable           one picture; it becomes the verdict's `unscannable`
     │       ├── FetchError          its URL could not be read, or may not be
     │       ├── DecodeError         its bytes are not a picture that can be read to the end
@@ -48,7 +48,7 @@ class Unauthenticated(CallerError):
 
 
 class Forbidden(CallerError):
-    """The key may not do this."""
+    """The key may not do this, or without a key nobody may from there."""
 
 
 class Unscannable(CallerError):

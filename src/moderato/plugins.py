@@ -13,6 +13,7 @@ from types import ModuleType
 from moderato.errors import MissingExtra, SettingsError, nearest
 
 _EXTRAS = {
+    "openvino": "openvino",
     "torch": "torch",
     "pyarrow": "evaluate",
     "opentelemetry": "traces",
@@ -38,16 +39,17 @@ def load(package: str, name: str) -> ModuleType:
     try:
         return import_module(f"{package}.{name}")
     except ModuleNotFoundError as error:
-        if error.name and not error.name.startswith("moderato"):
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("", "moderato"):
             raise MissingExtra(
-                f"'{name}' needs the package '{error.name}', which is not installed: {_install(error.name)}"
+                f"'{name}' needs the package '{missing}', which is not installed: {_install(missing)}"
             ) from error
         raise
 
 
 def _install(package: str) -> str:
     """The line that installs a package: by the extra of moderato's that has it, if one does."""
-    extra = _EXTRAS.get(package.partition(".")[0])
+    extra = _EXTRAS.get(package)
     return f"pip install 'moderato[{extra}]'" if extra else f"pip install {package}"
 
 

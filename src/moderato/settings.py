@@ -21,6 +21,7 @@ from moderato.media import Limits
 from moderato.media.fetch import FetchOptions
 from moderato.media.workers import WorkerOptions
 from moderato.store.embeddings import CacheOptions
+from moderato.types import Precision
 
 _PREFIX = "MODERATO_"
 
@@ -28,6 +29,13 @@ _PREFIX = "MODERATO_"
 def _data_folder() -> Path:
     """Where programs keep their data: https://specifications.freedesktop.org/basedir-spec/latest/."""
     return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "moderato"
+
+
+@dataclass(frozen=True)
+class Varies:
+    """In an annotation: a default that differs from machine to machine, in words."""
+
+    words: str
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
 
-    data: Path = Field(default_factory=_data_folder)
+    data: Annotated[Path, Varies("`moderato` in `$XDG_DATA_HOME`, or in `~/.local/share`")] = Field(
+        default_factory=_data_folder
+    )
     """moderato's own folder: records of model files, embeddings of prompts, and of pictures where they are kept."""
     store: str = ""
     """The database of API keys and their limits, as a URL: `postgresql+psycopg://user:password@host/name`. Without one
@@ -134,8 +144,12 @@ class Settings(BaseSettings):
     models: Path | None = None
     """A folder of model files that is looked into before anything is downloaded."""
     runtime: str = "onnx"
-    """What executes encoders."""
-    threads: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    """What executes encoders: `onnx`, or `openvino` with the extra of that name."""
+    precision: Precision = "fp32"
+    """What encoders compute pictures in; the runtime says what it offers. `int8` needs ranges measured on pictures."""
+    threads: Annotated[int, Field(ge=1), Varies("all that this process may use")] = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    )
     """Cores to use, for the encoder and for preparing pictures."""
     rows: Annotated[int, Field(ge=1, le=256)] = 16
     """Views that one call of an encoder takes at most."""
@@ -158,6 +172,13 @@ class Settings(BaseSettings):
         if isinstance(value, dict) and isinstance(hosts := value.get("allow_hosts"), str):
             return {**value, "allow_hosts": tuple(host.strip() for host in hosts.split(",") if host.strip())}
         return value
+
+
+def is_set(variable: str) -> bool:
+    """Whether the environment has a variable, or its group as a whole, in whichever case."""
+    parts = variable.upper().split("__")
+    here = {name.upper() for name in os.environ}
+    return any("__".join(parts[:count]) in here for count in range(1, len(parts) + 1))
 
 
 def read_settings() -> Settings:

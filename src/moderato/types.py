@@ -22,6 +22,9 @@ Embeddings = NewType("Embeddings", NDArray[np.float32])
 Rows = NewType("Rows", NDArray[np.float32])
 """float32 `(N, D)`: what an encoder's projection gives, before it is brought to unit length."""
 
+Precision = Literal["fp32", "bf16", "int8"]
+"""What an encoder computes views in. fp32 is the reference; texts and patches are always fp32."""
+
 Scores = NewType("Scores", NDArray[np.float32])
 """float32 `(N, L)` in 0..1: one row a view, one column a label."""
 

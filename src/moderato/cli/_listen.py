@@ -15,7 +15,7 @@ from moderato.server import heap, logs
 from moderato.server.app import create_app
 from moderato.server.connections import prompt
 from moderato.server.desk import Desk
-from moderato.settings import read_settings
+from moderato.settings import Settings, read_settings
 from moderato.store.keys import Keys
 
 _PORT = 8000
@@ -51,22 +51,26 @@ def serve_on(
     encoder: str | None,
     started: Callable[[], object] = lambda: None,
     keys: Keys | None = None,
+    open_to_all: bool = False,
+    settings: Settings | None = None,
+    worker: str = "",
 ) -> None:
     """Answer on the socket until stopped; `started` is called once requests are answered. `keys` let callers in.
 
+    Without keys only this machine is answered, unless it is `open_to_all`. `worker` names one of several processes.
     Raises `OperatorError` here, rather than at the first request, when something cannot be opened.
     """
-    settings = read_settings()
+    settings = settings or read_settings()
     logs.set_up(settings.serve.log)
     heap.return_what_is_freed()
     workshop = Workshop(settings)
     with closing(workshop.workers()) as workers:
         moderator = workshop.moderator(policy, encoder, workers=workers, seen=workshop.cache())
         moderator.warm_up()
-        desk = Desk(moderator, workshop.policies_here(moderator.policy), settings.serve, settings.dialects)
+        desk = Desk(moderator, workshop.policies_here(moderator.policy), settings.serve, settings.dialects, worker)
         desk.answered.set()
         patience = int(settings.serve.deadline) + _PATIENCE
-        app = create_app(desk, keys)
+        app = create_app(desk, keys, open_to_all=open_to_all)
         config = uvicorn.Config(
             app,
             http=prompt(settings.serve.head_seconds),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
+from functools import partial
+from socket import socket
 from typing import Annotated
 
 import typer
 
 from moderato.assemble import DEFAULT_POLICY
 from moderato.cli._listen import listening, serve_on
+from moderato.cli._workers import supervise
 from moderato.errors import SettingsError
 from moderato.settings import read_settings
 from moderato.store.database import Database
@@ -25,22 +29,53 @@ def serve(
     ] = None,
     open_to_all: Annotated[
         bool,
-        typer.Option("--open", help="Listen on other addresses although there are no keys that callers must show."),
+        typer.Option("--open", help="Let everyone in although there are no keys: on any address, under any name."),
     ] = False,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer, each with its own weights.")] = 1,
 ) -> None:
-    """Answer over HTTP: our own API, documented at /docs, and the dialects. Who may ask: see `moderato keys`."""
-    keys = Keys(Database(read_settings().database))
-    _refuse_unguarded(host, open_to_all or bool(keys.all()))
+    """Answer over HTTP: our own API, documented at /docs, and the dialects. Who may ask: see `moderato keys`.
+
+    One process answers, on all cores, which is the least memory and usually the
+    fastest. Each of several --workers holds weights of its own: with a ViT-B/32
+    some 500 MB more. docs/observing.md has more.
+    """
+    _refuse_unguarded(host, open_to_all or bool(_keys().all()))
     ours = listening(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{ours.getsockname()[1]}"
     message = f"moderato judges by '{policy}' on {url}; its API is described at {url}/docs"
+    answer = partial(_answer, ours, policy, encoder, open_to_all, workers)
+    if workers == 1:
+        answer(1, lambda: typer.echo(message, err=True))
+    else:
+        supervise(workers, answer, lambda: typer.echo(message, err=True))
+
+
+def _answer(
+    ours: socket,
+    policy: str,
+    encoder: str | None,
+    open_to_all: bool,
+    workers: int,
+    number: int,
+    started: Callable[[], object],
+) -> None:
+    """Answer as one of so many workers, who share the cores."""
+    settings = read_settings()
+    settings = settings.model_copy(update={"threads": max(1, settings.threads // workers)})
     serve_on(
         ours,
         policy,
         encoder,
-        started=lambda: typer.echo(message, err=True),
-        keys=keys,
+        started,
+        keys=_keys(),
+        open_to_all=open_to_all,
+        settings=settings,
+        worker=str(number) if workers > 1 else "",
     )
+
+
+def _keys() -> Keys:
+    return Keys(Database(read_settings().database))
 
 
 def _refuse_unguarded(host: str, may_be_reached: bool) -> None:

@@ -1,14 +1,14 @@
 """Encoders: views → rows → embeddings, texts → embeddings.
 
 `open_encoder` reads a model folder in any layout (`_layouts`) into towers (`_towers`), which a runtime (`onnx`) runs.
-To add a runtime: one file here, with `open_vision`, `open_patches` and `open_text`, which hand `_blocks` a `Graph` of
+To add a runtime: one file here, with `precisions`, `open_vision`, `open_patches` and `open_text`, which hand `_blocks` a `Graph` of
 its own. To add a layout: one file in `_layouts`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import sha256
@@ -22,22 +22,44 @@ from moderato import plugins
 from moderato.encoders import _layouts
 from moderato.encoders._identity import identity as identity_of
 from moderato.encoders._identity import state_of_towers
+from moderato.encoders._parity import BOUNDS, Parity, parity
 from moderato.encoders._prompt_cache import PromptCache
+from moderato.encoders._ranges import Ranges
 from moderato.encoders._texts import Texts, finite
 from moderato.encoders._towers import Classifier, TextTower, Towers, VisionTower
-from moderato.types import Embeddings, Rows, Views, ViewSpec, unit
+from moderato.errors import SettingsError
+from moderato.types import Embeddings, Precision, Rows, Views, ViewSpec, unit
 
-__all__ = ["WEIGHTS", "Classifier", "Encoder", "PromptCache", "Texts", "open_encoder"]
+__all__ = [
+    "BOUNDS",
+    "WEIGHTS",
+    "Classifier",
+    "Encoder",
+    "Parity",
+    "PromptCache",
+    "Ranges",
+    "Texts",
+    "open_encoder",
+    "parity",
+]
 
 WEIGHTS = _layouts.WEIGHTS
 """The names that weights go by, in the order in which they are looked for."""
 
 
 class Runtime(Protocol):
-    """What a runtime's module offers: each opens a tower for a number of threads and returns a thread-safe function."""
+    """What a runtime's module offers: each opens a tower for a number of threads and returns a thread-safe function.
 
-    def open_vision(self, tower: VisionTower, threads: int) -> Callable[[Views], Rows]:
-        """Views `(N, S, S, 3)` uint8 → rows `(N, D)`, not yet of unit length."""
+    Texts and patches are always fp32: prompts are encoded once and kept, heatmaps are rare.
+    """
+
+    def precisions(self) -> tuple[Precision, ...]:
+        """What `open_vision` can compute in on this machine; the first is fp32."""
+
+    def open_vision(
+        self, tower: VisionTower, threads: int, precision: Precision = "fp32", ranges: Ranges | None = None
+    ) -> Callable[[Views], Rows]:
+        """Views `(N, S, S, 3)` uint8 → rows `(N, D)`, not yet of unit length. int8 needs `ranges`."""
 
     def open_patches(self, tower: VisionTower, threads: int) -> Callable[[Views], NDArray[np.float32]]:
         """Views → one row a patch, `(N, grid, grid, D)`, not yet of unit length."""
@@ -54,6 +76,7 @@ class Encoder:
     `view` is how it was trained to see; a policy may ask for another fit.
     `texts` is None when it embeds pictures only. `temperature` turns a cosine gap into a score (independent labels),
     `logit_scale` cosines into a softmax; both are None for an encoder that was not trained on cosines.
+    `precision` is what views are computed in; `ranges` are what int8 was chosen by.
     """
 
     name: str
@@ -64,6 +87,8 @@ class Encoder:
     towers: Towers
     runtime: Runtime
     threads: int
+    precision: Precision = "fp32"
+    ranges: Ranges | None = None
     _vision: Callable[[Views], Rows] | None = field(default=None, init=False, repr=False)
     _patches: Callable[[Views], NDArray[np.float32]] | None = field(default=None, init=False, repr=False)
     _turn: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
@@ -81,8 +106,11 @@ class Encoder:
 
     @cached_property
     def space(self) -> str:
-        """What caches know its embeddings by: the identity, and the very files and figures they were made with."""
-        return f"{self.identity}/{sha256(state_of_towers(self.towers).encode()).hexdigest()[:16]}"
+        """What caches know its embeddings by: the identity, the very files and figures they were made with, in what."""
+        exact = _space(self.identity, self.towers)
+        if self.ranges:
+            return f"{exact}/{self.precision}-{self.ranges.digest[:16]}"
+        return exact if self.precision == "fp32" else f"{exact}/{self.precision}"
 
     @property
     def classifier(self) -> Classifier | None:
@@ -113,9 +141,20 @@ class Encoder:
         finite(rows.reshape(-1, self.dim), self.name)
         return rows
 
+    def collect_ranges(self, batches: Iterable[Views]) -> Ranges:
+        """What its layers read of these views, computed in fp32: with it the same encoder can be opened in int8.
+
+        Some dozens of pictures of the kind that it will see are enough. None of them is kept.
+        """
+        onnx = plugins.load("moderato.encoders", "onnx")
+        space = _space(self.identity, self.towers)
+        return cast("Ranges", onnx.collect_ranges(self.towers.vision, self.threads, batches, space))
+
     def _open_vision(self) -> Callable[[Views], Rows]:
         with self._lock:
-            self._vision = self._vision or self.runtime.open_vision(self.towers.vision, self.threads)
+            self._vision = self._vision or self.runtime.open_vision(
+                self.towers.vision, self.threads, self.precision, self.ranges
+            )
             return self._vision
 
     def _open_patches(self) -> Callable[[Views], NDArray[np.float32]]:
@@ -132,6 +171,8 @@ def open_encoder(
     temperature: float | None = None,
     threads: int = 1,
     runtime: str = "onnx",
+    precision: Precision = "fp32",
+    ranges: Ranges | None = None,
     prompts: PromptCache | None = None,
     identities: Path | None = None,
 ) -> Encoder:
@@ -140,12 +181,15 @@ def open_encoder(
     `identity`: the declared one; without it the hash of all tensors, remembered in the file `identities`.
     `temperature`: for independent labels; without it the model's own logit scale.
     `threads`: cores that one call may use.
+    `precision`: what views are computed in. `ranges`: what int8 is chosen by, from `Encoder.collect_ranges`.
 
-    Raises `WeightsError` when the folder is in no known layout, or something in it is missing or misshapen.
+    Raises `WeightsError` when the folder is in no known layout, or something in it is missing or misshapen;
+    `SettingsError` for a precision that the runtime does not offer here, or ranges that are missing or another's.
     """
     towers, view = _layouts.read(folder)
     identity = identity or identity_of(towers, identities)
     module = cast("Runtime", plugins.load("moderato.encoders", runtime))
+    ranges = _check(precision, runtime, module, ranges, _space(identity, towers))
     texts = None
     if towers.text:
         open_tower = partial(module.open_text, towers.text, threads)
@@ -159,4 +203,25 @@ def open_encoder(
         towers=towers,
         runtime=module,
         threads=threads,
+        precision=precision,
+        ranges=ranges,
     )
+
+
+def _space(identity: str, towers: Towers) -> str:
+    return f"{identity}/{sha256(state_of_towers(towers).encode()).hexdigest()[:16]}"
+
+
+def _check(precision: Precision, runtime: str, module: Runtime, ranges: Ranges | None, space: str) -> Ranges | None:
+    """The ranges that are needed, if any. Raises `SettingsError` when the encoder cannot be opened so."""
+    if precision != "fp32" and precision not in module.precisions():
+        offered = " and ".join(module.precisions())
+        raise SettingsError(f"The runtime '{runtime}' has no {precision} on this machine; it offers {offered}.")
+    if precision != "int8":
+        return None
+    how = "Run `moderato bench --pictures FOLDER` with a folder of pictures of your own."
+    if ranges is None:
+        raise SettingsError(f"int8 needs ranges measured on pictures. {how}")
+    if ranges.space != space:
+        raise SettingsError(f"The ranges were measured for another encoder, or for other files of it. {how}")
+    return ranges

@@ -18,10 +18,12 @@ from moderato.encoders._towers import Tower, VisionTower
 from moderato.layers import Affine, Curves, Layer, Linear, Network, Relu
 
 _OPSET = 20  # the first with Gelu
-_CONTRIB = "com.microsoft"  # fused attention and quick-gelu; part of every build of ONNX Runtime
+CONTRIB = "com.microsoft"
+"""Fused attention, quick-gelu and products of whole numbers: part of every build of ONNX Runtime."""
 _IR_VERSION = 10
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
+"""float32 everywhere, but for layers in whole numbers."""
 Shape = tuple[str | None, int]
 Input = onnx.ValueInfoProto
 Weight = TensorProto
@@ -105,7 +107,7 @@ class OnnxGraph:
     def activate(self, rows: str) -> str:
         """See `Graph.activate`."""
         if self.tower.activation == "quick_gelu":
-            return self.node("QuickGelu", rows, domain=_CONTRIB, alpha=1.702)
+            return self.node("QuickGelu", rows, domain=CONTRIB, alpha=1.702)
         return self.node("Gelu", rows, approximate="tanh" if self.tower.activation == "gelu_tanh" else "none")
 
     def add(self, left: str, right: str) -> str:
@@ -127,7 +129,7 @@ class OnnxGraph:
     def attend(self, query: str, key: str, value: str, *, causal: bool) -> str:
         """See `Graph.attend`."""
         facts = {"num_heads": self.tower.heads, "unidirectional": int(causal)}
-        return self.node("MultiHeadAttention", query, key, value, domain=_CONTRIB, **facts)
+        return self.node("MultiHeadAttention", query, key, value, domain=CONTRIB, **facts)
 
     def first(self, rows: str) -> str:
         """See `Graph.first`."""
@@ -147,12 +149,12 @@ class OnnxGraph:
         views = self.node("Shape", tokens, end=1)
         return self.node("Expand", row, self.node("Concat", views, self.constant([1, self.tower.width]), axis=0))
 
-    def model(self, inputs: Sequence[Input], outputs: Mapping[str, Shape], hold: Hold) -> onnx.ModelProto:
-        """What was written, with these results and their shapes; `hold` says where each weight lies."""
+    def model(self, inputs: Sequence[Input], outputs: Mapping[str, Shape | None], hold: Hold) -> onnx.ModelProto:
+        """What was written, with these results and their shapes, where known; `hold` says where each weight lies."""
         results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()]
         initializers = self._constants + [hold(name, array) for name, array in self.weights.items()]
         graph = helper.make_graph(self._nodes, "tower", inputs, results, initializers)
-        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_CONTRIB, 1)]
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(CONTRIB, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
 
     @property
@@ -180,7 +182,8 @@ def inside(name: str, array: Array) -> Weight:
 
 def outside(name: str, array: Array, **place: str | int) -> Weight:
     """A weight outside the model: in a file at this `location`, `offset` and `length`, or given when it is opened."""
-    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=array.shape, data_location=TensorProto.EXTERNAL)
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    tensor = TensorProto(name=name, data_type=kind, dims=array.shape, data_location=TensorProto.EXTERNAL)
     for key, value in ({"location": "memory"} | place).items():
         tensor.external_data.add(key=key, value=str(value))
     return tensor

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -31,26 +31,66 @@ from moderato.encoders._onnx_graph import (
     vision_inputs,
     write_network,
 )
+from moderato.encoders._onnx_int8 import Int8Graph, WatchedGraph
+from moderato.encoders._quantise import Quantiser
+from moderato.encoders._ranges import Range, Ranges
 from moderato.encoders._towers import TextTower, VisionTower
-from moderato.errors import WeightsError
+from moderato.errors import SettingsError, WeightsError
 from moderato.layers import Network
-from moderato.types import Embeddings, Rows, Views
+from moderato.types import Embeddings, Precision, Rows, Views
+
+Numbers = NDArray[np.float32]
 
 _MOST_INSIDE = 2**31 - 2**24  # a protobuf ends at 2 GiB; the graph around the weights needs far less than 16 MiB
 
 
-def open_vision(tower: VisionTower, threads: int) -> Callable[[Views], Rows]:
+def precisions() -> tuple[Precision, ...]:
+    """What `open_vision` can compute in: ONNX Runtime has no products of bfloat16 for x86."""
+    return ("fp32", "int8")
+
+
+def open_vision(
+    tower: VisionTower, threads: int, precision: Precision = "fp32", ranges: Ranges | None = None
+) -> Callable[[Views], Rows]:
     """A function from views `(N, S, S, 3)` uint8 to rows `(N, D)`, not yet of unit length; thread-safe.
 
-    `threads` is how many cores one call may use.
+    `threads` is how many cores one call may use. `precision`: one of `precisions()`; int8 needs `ranges`.
     """
-    graph = OnnxGraph(tower)
-    session = _session(graph, write_vision(graph, tower), vision_inputs(tower), threads)
+    graph = Int8Graph(tower, Quantiser(tower, ranges)) if ranges and precision == "int8" else OnnxGraph(tower)
+    session = _session(graph, [write_vision(graph, tower)], vision_inputs(tower), threads)
 
     def project(views: Views) -> Rows:
         return Rows(session.run(None, {"views": views})[0])
 
     return project
+
+
+def collect_ranges(tower: VisionTower, threads: int, batches: Iterable[Views], space: str) -> Ranges:
+    """What the layers of a tower read, over all views of all batches; none of the batches is kept.
+
+    Raises `SettingsError` when there is no view at all.
+    """
+    graph = WatchedGraph(tower)
+    write_vision(graph, tower)
+    session = _session(graph, graph.watched, vision_inputs(tower), threads)
+    low: dict[str, Numbers] = {}
+    high: dict[str, Numbers] = {}
+    mean: dict[str, Numbers] = {}
+    seen = 0
+    for views in filter(len, batches):
+        seen += len(views)
+        for result, values in zip(graph.watched, session.run(None, {"views": views}), strict=True):
+            kind, _, name = result.partition(" ")
+            if kind == "Min":
+                low[name] = np.minimum(low.get(name, values), values)
+            elif kind == "Max":
+                high[name] = np.maximum(high.get(name, values), values)
+            else:
+                share = np.float32(len(views) / seen)
+                mean[name] = mean.get(name, values) * (1 - share) + values * share
+    if not seen:
+        raise SettingsError("There is no picture to measure ranges on; some dozens of your own are needed.")
+    return Ranges(space, {name: Range(low[name], high[name], mean[name]) for name in low})
 
 
 def open_patches(tower: VisionTower, threads: int) -> Callable[[Views], NDArray[np.float32]]:
@@ -59,7 +99,7 @@ def open_patches(tower: VisionTower, threads: int) -> Callable[[Views], NDArray[
     Patches go the way of the class token, or are pooled each alone: where in the picture the tower saw what (heatmaps).
     """
     graph = OnnxGraph(tower)
-    session = _session(graph, write_patches(graph, tower), vision_inputs(tower), threads)
+    session = _session(graph, [write_patches(graph, tower)], vision_inputs(tower), threads)
 
     def project(views: Views) -> NDArray[np.float32]:
         rows: NDArray[np.float32] = session.run(None, {"views": views})[0]
@@ -71,7 +111,7 @@ def open_patches(tower: VisionTower, threads: int) -> Callable[[Views], NDArray[
 def open_text(tower: TextTower, threads: int) -> Callable[[NDArray[np.int64]], Embeddings]:
     """A function from token ids `(N, T)` int64, any T up to the context, to embeddings `(N, D)`; thread-safe."""
     graph = OnnxGraph(tower)
-    session = _session(graph, write_text(graph, tower), text_inputs(), threads)
+    session = _session(graph, [write_text(graph, tower)], text_inputs(), threads)
 
     def encode(ids: NDArray[np.int64]) -> Embeddings:
         rows, length = ids.shape
@@ -137,9 +177,11 @@ def _append(stream: BinaryIO, location: str, name: str, array: NDArray[np.float3
     return outside(name, array, location=location, offset=offset, length=length)
 
 
-def _session(graph: OnnxGraph, output: str, inputs: Sequence[Input], threads: int) -> onnxruntime.InferenceSession:
-    """Compile what was written, with `output` as the only result."""
-    model = graph.model(inputs, {output: (None, graph.tower.dim)}, outside)
+def _session(
+    graph: OnnxGraph, outputs: Sequence[str], inputs: Sequence[Input], threads: int
+) -> onnxruntime.InferenceSession:
+    """Compile what was written, with these results."""
+    model = graph.model(inputs, dict.fromkeys(outputs), outside)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

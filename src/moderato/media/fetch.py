@@ -45,7 +45,10 @@ _HEADERS = [("User-Agent", "moderato"), ("Accept", "*/*"), ("Accept-Encoding", "
 
 @dataclass(frozen=True)
 class FetchOptions:
-    """How far fetching may go. Raises SettingsError where `allow_hosts` names what no host can be."""
+    """How far fetching may go.
+
+    Raises SettingsError where `allow_hosts` names what no host can be.
+    """
 
     timeout: Annotated[float, Gt(0)] = 10.0
     """Seconds for one picture, from looking up its host to its last byte, redirects included."""

@@ -16,10 +16,12 @@ from moderato.errors import SettingsError
 from moderato.media.load import is_remote
 from moderato.server import errors, logs
 from moderato.server.auth import Guard
+from moderato.server.description import tell_of_keys
 from moderato.server.desk import Desk
 from moderato.server.dialects._meanings import read_all
 from moderato.server.limits import LimitBody
 from moderato.server.metrics import Metrics
+from moderato.server.neighbours import Neighbours
 from moderato.server.paths import OneSlash
 from moderato.server.records import Around, Counting, Recording
 from moderato.store.allowances import Allowances
@@ -34,10 +36,11 @@ _DESCRIPTION = """Decides whether a picture may be shown. Several pictures a req
 that cannot be scanned is answered as `unscannable`, with its reason, beside the others."""
 
 
-def create_app(desk: Desk, keys: Keys | None = None) -> FastAPI:
+def create_app(desk: Desk, keys: Keys | None = None, *, open_to_all: bool = False) -> FastAPI:
     """The application for one moderator. It is ready when the encoder has answered a first time.
 
     Once there are `keys` every request but those about its health needs one; without that argument it never asks.
+    Who shows no key must be on this machine, unless the service is `open_to_all`.
     Raises `SettingsError` for a dialect's mapping that cannot be used, `OperatorError` when traces are asked for and
     cannot be made.
     """
@@ -63,10 +66,14 @@ def create_app(desk: Desk, keys: Keys | None = None) -> FastAPI:
     app.state.meanings = read_all(desk.dialects.meanings, desk.policies.values())
     app.state.metrics = Metrics(desk)
     errors.install(app)
+    if not open_to_all:
+        app.add_middleware(Neighbours, refuse=errors.answer)
     if keys:
+        keyring = Keyring(keys)
+        tell_of_keys(app, lambda: keyring.has_keys)
         app.add_middleware(
             Guard,
-            keyring=Keyring(keys),
+            keyring=keyring,
             allowances=Allowances(keys.database),
             refuse=errors.answer,
             max_unknown=2 * desk.options.max_body,

@@ -9,7 +9,8 @@
 =====================================  ==========================================================================
 
 Each is taken on every path. Without any key in the store everyone is let in: `moderato serve` then listens on loopback
-only. What goes on to the application no longer has keys in its query, so that nothing behind can write them anywhere.
+only, and `Neighbours` keeps strangers' web pages out. What goes on to the application no longer has keys in its query,
+so that nothing behind can write them anywhere.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moderato.errors import Forbidden, ModeratoError, Overloaded, Unauthenticated
 from moderato.server import _sigv4
-from moderato.server.paths import with_one_slash
+from moderato.server.paths import FOR_ALL, with_one_slash
 from moderato.server.records import current
 from moderato.store.allowances import Allowances
 from moderato.store.keyring import Keyring
@@ -39,7 +40,6 @@ Refuse = Callable[[Scope, Exception], Response]
 """How a refusal looks to whom: by the path, in the shape of its family."""
 
 _LOG = logging.getLogger(__name__)
-_FOR_ALL = frozenset({"/healthz", "/readyz"})
 _FOR_ADMINS = ("/metrics", "/admin")
 _IN_QUERY = ("key", "api_secret")
 _IN_FORM = "/1.0/check.json"
@@ -92,7 +92,7 @@ class Guard:
     async def _admitted(self, scope: Scope, receive: Receive) -> Receive:
         """Where to receive the request's body from. Raises what it is refused with."""
         path = with_one_slash(scope["path"])  # doubled ones must not lead past a check
-        if path in _FOR_ALL:
+        if path in FOR_ALL:
             return receive
         await self._refresh()
         if not self._keyring.has_keys:

@@ -69,6 +69,8 @@ class Desk:
     policies: dict[str, Policy]
     options: ServeOptions = field(default_factory=ServeOptions)
     dialects: DialectOptions = field(default_factory=DialectOptions)
+    worker: str = ""
+    """Which of several processes this is."""
     answered: Event = field(default_factory=Event)
     """Set once the encoder has answered."""
     in_hand: int = 0

@@ -17,8 +17,10 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import Scope
 
 from moderato import plugins
@@ -32,7 +34,8 @@ from moderato.errors import (
     Unauthenticated,
     Unscannable,
 )
-from moderato.server.records import current
+from moderato.server.description import refuses
+from moderato.server.records import METHODS, current
 
 Kind = Literal[
     "wrong",  # the request as a whole
@@ -71,6 +74,12 @@ _BY_STATUS: dict[int, Kind] = {
     503: "unavailable",
 }
 _LOG = logging.getLogger(__name__)
+
+
+class Problem(BaseModel):
+    """What every error of ours is answered with."""
+
+    detail: str
 
 
 class Refused(RequestError):
@@ -138,9 +147,21 @@ def answer(request: Request | Scope, error: Exception) -> Response:
     if record := current():
         record.fault = fault.kind
     response = _shaped(asked, fault)
+    if fault.kind == "not_allowed":
+        response.headers["Allow"] = _allowed(asked)
     if fault.kind == "crashed":
         response.headers["Connection"] = "close"  # uvicorn hangs up after a fault of ours: a client must know
     return response
+
+
+def _allowed(asked: Request) -> str:
+    """Every method that the path takes, whichever of its routes does: a router names those of the first alone."""
+
+    def is_taken(method: str) -> bool:
+        scope = {**asked.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in asked.app.routes)
+
+    return ", ".join(filter(is_taken, METHODS))
 
 
 def _shaped(asked: Request, fault: Fault) -> Response:
@@ -157,6 +178,10 @@ def _ours(fault: Fault) -> Response:
     known = {"WWW-Authenticate": "Bearer"} if fault.kind == "unauthenticated" else {}
     detail = fault.sentence if fault.detail is None else fault.detail
     return JSONResponse({"detail": detail}, fault.status, {**known, **retry, **fault.headers})
+
+
+REFUSALS = refuses(Problem, 400, 401, 403, 408, 413, 429, 500, 503)
+"""Of a route of our own, for OpenAPI."""
 
 
 def install(app: FastAPI) -> None:

@@ -1,4 +1,4 @@
-"""Log lines: JSON for programs, plain for a terminal; each of a request's has the request's id.
+"""Log lines: JSON for programs, plain for a terminal; each of a request's has the request's id, and its trace's.
 
 A request has one line of its own when it ended. No line holds a query, a URL or the name of a picture.
 """
@@ -15,10 +15,11 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 from moderato.errors import visible
+from moderato.server.paths import FOR_ALL
 from moderato.server.records import Record, current
 
 _REQUESTS = logging.getLogger("moderato.requests")
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_QUIET = FOR_ALL | {"/metrics"}
 
 
 def set_up(style: Literal["auto", "json", "text"]) -> None:
@@ -74,14 +75,15 @@ def _sentence(record: Record) -> str:
 
 
 def _note_request(line: logging.LogRecord) -> bool:
-    """Give a line the id of the request that it was written for."""
+    """Give a line the ids of the request that it was written for."""
     record = current()
     line.request_id = record.id if record else None
+    line.trace_id = record.trace if record else None
     return True
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: `time`, `level`, `logger`, `message`, `request_id`, and what is known beside."""
+    """One JSON object a line: `time`, `level`, `logger`, `message`, ids, and what is known beside."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -91,8 +93,9 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request := getattr(record, "request_id", None):
-            line["request_id"] = request
+        for name in ("request_id", "trace_id"):
+            if found := getattr(record, name, None):
+                line[name] = found
         line |= getattr(record, "facts", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

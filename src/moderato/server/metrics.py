@@ -18,6 +18,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Info,
+    Metric,
     ProcessCollector,
     disable_created_metrics,
 )
@@ -164,4 +165,20 @@ class Metrics(Watcher):
     def written(self, accept: str) -> tuple[bytes, str]:
         """All figures as Prometheus reads them, and the content type, as its `Accept` header asks."""
         encoded, content_type = choose_encoder(accept)
-        return encoded(self.registry), content_type
+        return encoded(_Signed(self.registry, self._desk.worker)), content_type
+
+
+class _Signed:
+    """A registry whose samples say which of several workers they are of: behind one port each scrape reaches another.
+
+    Without that label a series would jump from one worker's count to another's, which Prometheus takes for restarts.
+    """
+
+    def __init__(self, registry: CollectorRegistry, worker: str) -> None:
+        self._registry = registry
+        self._labels = {"worker": worker} if worker else {}
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [one._replace(labels={**one.labels, **self._labels}) for one in family.samples]
+            yield family

@@ -1,10 +1,16 @@
-"""`//v1/images:annotate` is `/v1/images:annotate`: vendors' clients are often given an address that ends in a slash."""
+"""Paths as routes know them: `//v1/images:annotate` is `/v1/images:annotate`.
+
+Vendors' clients are often given an address that ends in a slash.
+"""
 
 from __future__ import annotations
 
 import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+FOR_ALL = frozenset({"/healthz", "/readyz"})
+"""What anybody may ask."""
 
 
 def with_one_slash(path: str) -> str:

@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 
 from moderato.errors import RequestError
 from moderato.media.load import Base64, Sendable, Url
+from moderato.server.description import InBase64, schema_of, takes
 from moderato.server.desk import Desk
 from moderato.types import Source
 
@@ -19,10 +20,12 @@ from moderato.types import Source
 class SentPicture(BaseModel):
     """One picture: a URL, or its bytes in base64 (a `data:` URL is fine too)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"oneOf": [{"required": ["url"]}, {"required": ["data"]}]}
+    )
 
     url: Annotated[str, Field(min_length=1)] | None = None
-    data: str | None = None
+    data: InBase64 | None = None
     id: str | None = None
 
     @model_validator(mode="after")
@@ -129,12 +132,12 @@ def _sentence(where: Sequence[int | str], message: str) -> str:
     return f"{place or 'the body'}: {message.removeprefix('Value error, ')}"
 
 
-def described(shape: type[Pictures], curl: str) -> dict[str, Any]:
+def described(shape: type[Pictures], curl: str, *, may_be_none: bool = False) -> dict[str, Any]:
     """The request for OpenAPI: the shape as JSON, or its fields as a form with files; `curl` is a way to try it."""
-    schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    schema["properties"]["images"] = {"type": "array", "items": SentPicture.model_json_schema()}
-    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    schema = schema_of(shape)
+    files: dict[str, Any] = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    if not may_be_none:
+        schema["required"] = ["images", *schema.get("required", ())]
+        files["minItems"] = schema["properties"]["images"]["minItems"] = 1
     form = {**schema, "properties": {**schema["properties"], "images": files}}
-    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
-    return {"requestBody": {"required": True, "content": content}, "x-curl": curl}
+    return takes({"application/json": schema, "multipart/form-data": form}, curl)

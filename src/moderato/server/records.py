@@ -30,7 +30,8 @@ UNKNOWN_ROUTE = "none"
 _LEFT = 499  # nobody was answered: https://nginx.org/en/docs/http/ngx_http_core_module.html has the same
 _HEADER = "x-request-id"
 _SANE = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}")
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""Those that HTTP knows."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -43,6 +44,8 @@ class Record:
     route: str
     key: str | None = None
     """The name of the API key."""
+    trace: str | None = None
+    """The id of its trace, in hex, where one is made."""
     status: int = 0
     """Of the answer; 499 when the client left before it."""
     fault: str | None = None
@@ -164,7 +167,7 @@ def _id(headers: Headers) -> str:
 
 
 def _method(scope: Scope) -> str:
-    return scope["method"] if scope["method"] in _METHODS else "OTHER"
+    return scope["method"] if scope["method"] in METHODS else "OTHER"
 
 
 def _template(routes: Sequence[BaseRoute], scope: Scope) -> str:

@@ -16,7 +16,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind, StatusCode, get_current_span
+from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from moderato.pipeline import Stage, Watcher
@@ -45,6 +45,8 @@ class Traces(Watcher):
             kind=SpanKind.SERVER,
             attributes={"http.request.method": record.method, "http.route": record.route, "request.id": record.id},
         ) as span:
+            if span.is_recording():
+                record.trace = format_trace_id(span.get_span_context().trace_id)
             try:
                 yield
             finally:

@@ -10,6 +10,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -54,6 +56,21 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def is_current(self) -> bool:
+        """Whether its tables are as this moderato wants them; a use would bring them up to date, this does not."""
+        engine = _engine(self._url)
+        try:
+            with engine.connect() as connection:
+                steps = ScriptDirectory.from_config(migrations(connection))
+                found = MigrationContext.configure(connection).get_current_revision()
+                if found not in {None, *(step.revision for step in steps.walk_revisions())}:
+                    raise self._newer(f"it is at the step '{found}'")
+                return found == steps.get_current_head()
+        except SQLAlchemyError as error:
+            raise self._unusable(error) from error
+        finally:
+            engine.dispose()
+
     def close(self) -> None:
         """Let go of all connections; the next use opens new ones."""
         with self._opening:
@@ -71,7 +88,7 @@ class Database:
             with self._opened().connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise SettingsError(f"The store {self} cannot be used: {_first_line(error)}") from error
+            raise self._unusable(error) from error
 
     def _opened(self) -> Engine:
         with self._opening:
@@ -95,7 +112,13 @@ class Database:
             try:
                 command.upgrade(migrations(connection), "head")
             except CommandError as error:
-                raise SettingsError(f"The store {self} is of a newer moderato than this one: {error}.") from error
+                raise self._newer(error) from error
+
+    def _unusable(self, error: SQLAlchemyError) -> SettingsError:
+        return SettingsError(f"The store {self} cannot be used: {_first_line(error)}")
+
+    def _newer(self, found: object) -> SettingsError:
+        return SettingsError(f"The store {self} is of a newer moderato than this one: {found}.")
 
 
 def migrations(connection: Connection) -> Config:

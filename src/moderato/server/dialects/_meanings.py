@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -136,9 +136,20 @@ def meanings_of(request: Request, name: str) -> Meanings:
 
 
 def not_judged(request: Request, policy: Policy) -> dict[str, list[str]]:
-    """By dialect, the categories of which a policy scores no label."""
-    known: Any = plugins.modules("moderato.server.dialects")
-    return {
-        name: [category for category in known[name].CATEGORIES if not meanings.labels(category, policy.labels)]
-        for name, meanings in request.app.state.meanings.items()
-    }
+    """By dialect, the categories that are never answered, as a policy scores no label of theirs.
+
+    Nor of one below them, where the dialect has `PARENTS`, by category: it answers a category with all above it.
+    """
+    known = plugins.modules("moderato.server.dialects")
+    return {name: _unjudged(known[name], meanings, policy) for name, meanings in request.app.state.meanings.items()}
+
+
+def _unjudged(dialect: ModuleType, meanings: Meanings, policy: Policy) -> list[str]:
+    parents: Mapping[str, str] = getattr(dialect, "PARENTS", {})
+    answered = set()
+    for category in dialect.CATEGORIES:
+        above = category if meanings.labels(category, policy.labels) else ""
+        while above:
+            answered.add(above)
+            above = parents.get(above, "")
+    return [category for category in dialect.CATEGORIES if category not in answered]

@@ -23,6 +23,7 @@ from starlette.types import Scope
 
 from moderato.media.load import Sendable, Url
 from moderato.policy import Policy
+from moderato.server.description import InBase64, refuses, schema_of, takes
 from moderato.server.desk import BusyDesk
 from moderato.server.dialects._judged import judged, scanned
 from moderato.server.dialects._meanings import Meanings, meanings_of
@@ -54,7 +55,7 @@ _CODES: dict[Kind, tuple[int, str]] = {
 
 
 class _Image(BaseModel):
-    content: str | None = None
+    content: InBase64 | None = None
     blob_url: str | None = Field(None, alias="blobUrl")
 
 
@@ -66,18 +67,24 @@ class _Asked(BaseModel):
     output_type: Literal["FourSeverityLevels"] | None = Field(None, alias="outputType")
 
 
-router = APIRouter(tags=["dialects"])
-
-_DESCRIBED: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object", "required": ["image"]}}},
-    },
-    "x-curl": """-d '{"image": {"content": "..."}}'""",
-}
+class _Error(BaseModel):
+    code: str
+    message: str
+    target: str | None = None
 
 
-@router.post(_PATH, openapi_extra=_DESCRIBED)
+class AnalyzeRefused(BaseModel):
+    """Azure's error."""
+
+    error: _Error
+
+
+router = APIRouter(tags=["dialects"], responses=refuses(AnalyzeRefused, 400, 401, 403, 413, 429, 500, 503))
+
+_CURL = """-d '{"image": {"content": "..."}}'"""
+
+
+@router.post(_PATH, openapi_extra=takes({"application/json": schema_of(_Asked)}, _CURL))
 async def analyze(request: Request, desk: BusyDesk) -> JSONResponse:
     """Judge one picture."""
     body = await request.body()

@@ -23,6 +23,7 @@ from starlette.types import Scope
 
 from moderato.errors import nearest
 from moderato.media.load import Sendable, Url
+from moderato.server.description import InBase64, refuses, schema_of, takes
 from moderato.server.desk import BusyDesk
 from moderato.server.dialects._judged import judged
 from moderato.server.dialects._meanings import Meanings, meanings_of
@@ -93,7 +94,7 @@ class _ImageSource(_Message):
 
 
 class _Image(_Message):
-    content: str | None = None
+    content: InBase64 | None = None
     source: _ImageSource | None = None
 
 
@@ -118,19 +119,25 @@ class _Batch(_Message):
     requests: list[_AnnotateRequest] = Field(min_length=1)
 
 
-router = APIRouter(tags=["dialects"])
-
-_EXAMPLE = '{"requests": [{"image": {"content": "..."}, "features": [{"type": "SAFE_SEARCH_DETECTION"}]}]}'
-_DESCRIBED: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object", "required": ["requests"]}}},
-    },
-    "x-curl": f"-d '{_EXAMPLE}'",
-}
+class _Status(BaseModel):
+    code: int
+    message: str
+    status: str
+    details: list[dict[str, Any]] = []
 
 
-@router.post("/v1/images:annotate", openapi_extra=_DESCRIBED)
+class AnnotateRefused(BaseModel):
+    """Google's error, of a whole request."""
+
+    error: _Status
+
+
+router = APIRouter(tags=["dialects"], responses=refuses(AnnotateRefused, 400, 401, 403, 429, 500))
+
+_CURL = """-d '{"requests": [{"image": {"content": "..."}, "features": [{"type": "SAFE_SEARCH_DETECTION"}]}]}'"""
+
+
+@router.post("/v1/images:annotate", openapi_extra=takes({"application/json": schema_of(_Batch)}, _CURL))
 @router.post("/v1/projects/{project}/images:annotate", include_in_schema=False)
 @router.post("/v1/projects/{project}/locations/{location}/images:annotate", include_in_schema=False)
 async def annotate(request: Request, desk: BusyDesk) -> JSONResponse:

@@ -6,35 +6,50 @@ result each, in order, with nsfwjs's classes. A picture that cannot be scanned i
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from moderato.server.description import refuses, takes
 from moderato.server.desk import BusyDesk
 from moderato.server.dialects._judged import judged
 from moderato.server.dialects._meanings import Meanings, meanings_of
 from moderato.server.errors import Fault, Refused
 from moderato.types import Source, Verdict
 
-router = APIRouter(tags=["dialects"])
-
 CATEGORIES = ("Drawing", "Hentai", "Porn", "Sexy")
 """The classes of nsfwjs; the fifth, Neutral, is what the others leave."""
 
 _PATH = "/v1/detect-images"
-_FILES = {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}
-_DESCRIBED = {
-    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FILES}}},
-    "x-curl": "-F image0=@picture.jpg",
+_FILES = {
+    "type": "object",
+    "properties": {"image": {"type": "string", "format": "binary"}},
+    "required": ["image"],
 }
 _LIMITS = ("too_many_bytes", "too_many_pixels", "too_wide")
 
 
-@router.post(_PATH, openapi_extra=_DESCRIBED)
+class _Error(BaseModel):
+    code: str
+    message: str
+
+
+class DetectRefused(BaseModel):
+    """The error of the contract."""
+
+    success: Literal[False]
+    error: _Error
+
+
+router = APIRouter(tags=["dialects"], responses=refuses(DetectRefused, 400, 401, 403, 408, 413, 415, 429, 500, 503))
+
+
+@router.post(_PATH, openapi_extra=takes({"multipart/form-data": _FILES}, "-F image0=@picture.jpg"))
 async def detect_images(request: Request, desk: BusyDesk) -> Response:
     """Say how probable each of nsfwjs's classes is for every picture sent."""
     sent = await _parts(request, desk.options.max_images)

@@ -15,17 +15,17 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.types import Scope
 
 from moderato.media.load import Base64, Sendable, Url, is_remote
+from moderato.server.description import refuses, takes
 from moderato.server.desk import BusyDesk
 from moderato.server.dialects._judged import NOT_FETCHED, judged, scanned
 from moderato.server.dialects._meanings import Meanings, meanings_of
 from moderato.server.errors import Fault, Refused
 from moderato.server.pictures import read_json
 from moderato.types import ACTIONS, Verdict
-
-router = APIRouter(tags=["dialects"])
 
 CATEGORIES = ("sexual", "self-harm", "self-harm/intent", "self-harm/instructions", "violence", "violence/graphic")
 """Those that OpenAI judges in pictures."""
@@ -49,21 +49,41 @@ _MODEL = "omni-moderation-latest"
 _PATHS = re.compile("(/v1)?/moderations(/|$)")
 _LONGEST = 200  # characters of a model's name, which is echoed
 _SECONDS_OF_A_RATE = 120  # the client waits no longer than this: what takes longer is a quota
-_DESCRIBED = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"model": {"type": "string", "default": _MODEL}, "input": {"type": "array"}},
-                    "required": ["input"],
-                }
-            }
+_TEXT = {"type": "object", "properties": {"type": {"const": "text"}, "text": {"type": "string"}}}
+_URL = {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]}
+_PICTURE = {"type": "object", "properties": {"type": {"const": "image_url"}, "image_url": _URL}}
+_PARTS = [{**part, "required": list(part["properties"])} for part in (_TEXT, _PICTURE)]
+_BODY = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string", "minLength": 1, "maxLength": _LONGEST, "default": _MODEL},
+        "input": {
+            "anyOf": [
+                {"type": "array", "items": {"anyOf": _PARTS}, "minItems": 1},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                {"type": "string"},
+            ]
         },
     },
-    "x-curl": """-d '{"input": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}]}'""",
+    "required": ["input"],
 }
+_CURL = """-d '{"input": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}]}'"""
+
+
+class _Error(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ModerationsRefused(BaseModel):
+    """OpenAI's error."""
+
+    error: _Error
+
+
+router = APIRouter(tags=["dialects"], responses=refuses(ModerationsRefused, 400, 401, 403, 408, 413, 429, 500, 503))
 
 
 @dataclass(frozen=True)
@@ -76,7 +96,7 @@ class _Asked:
 
 
 @router.post("/moderations", include_in_schema=False)
-@router.post("/v1/moderations", openapi_extra=_DESCRIBED)
+@router.post("/v1/moderations", openapi_extra=takes({"application/json": _BODY}, _CURL))
 async def moderations(request: Request, desk: BusyDesk) -> Response:
     """Judge the pictures of one input together, as OpenAI's moderation endpoint does."""
     body = await request.body()

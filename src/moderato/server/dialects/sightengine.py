@@ -10,22 +10,22 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any, Literal
 from uuid import uuid4
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.datastructures import FormData, UploadFile
 from starlette.types import Scope
 
 from moderato.media.load import Sendable, Url, name_of
+from moderato.server.description import refuses, takes
 from moderato.server.desk import BusyDesk, Desk
 from moderato.server.dialects._judged import judged, scanned
 from moderato.server.dialects._meanings import Meanings, meanings_of
 from moderato.server.errors import Fault, Kind, Refused
 from moderato.types import Source, Verdict
-
-router = APIRouter(tags=["dialects"])
 
 CATEGORIES = (
     "nudity.sexual_activity",
@@ -65,24 +65,55 @@ _VERSION = re.compile(r"-\d+(\.\d+)*$")
 _PATH = "/1.0/check.json"
 _FORM = {
     "type": "object",
-    "properties": {"media": {"type": "string", "format": "binary"}, "models": {"type": "string"}},
+    "properties": {
+        "media": {"type": "string", "format": "binary"},
+        "url": {"type": "string"},
+        "models": {"type": "string"},
+    },
     "required": ["models"],
 }
-_DESCRIBED = {
-    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}},
-    "x-curl": "-F media=@picture.jpg -F models=nudity-2.1,gore-2.0",
+_IN_QUERY = {
+    "parameters": [
+        {"name": name, "in": "query", "required": True, "schema": {"type": "string"}} for name in ("models", "url")
+    ],
+    "x-curl": "-G -d models=nudity-2.1 -d url=https://example.com/picture.jpg",
 }
 
 
-@router.get(_PATH, openapi_extra={"x-curl": "-G -d models=nudity-2.1 -d url=https://example.com/picture.jpg"})
-async def check_url(
-    request: Request, desk: BusyDesk, models: Annotated[str, Query()] = "", url: Annotated[str, Query()] = ""
-) -> Response:
+class _Request(BaseModel):
+    id: str
+    timestamp: float
+    operations: int
+
+
+class _Error(BaseModel):
+    type: str
+    code: int
+    message: str
+
+
+class CheckRefused(BaseModel):
+    """Sightengine's error."""
+
+    status: Literal["failure"]
+    request: _Request
+    error: _Error
+
+
+router = APIRouter(tags=["dialects"], responses=refuses(CheckRefused, 400, 401, 403, 408, 413, 429, 500, 503))
+
+
+@router.get(_PATH, openapi_extra=_IN_QUERY)
+async def check_url(request: Request, desk: BusyDesk) -> Response:
     """Judge the picture at a URL by the models that are named."""
-    return await _checked(request, desk, _models(models), _picture(None, url))
+    asked = request.query_params
+    return await _checked(request, desk, _models(asked.get("models", "")), _picture(None, asked.get("url", "")))
 
 
-@router.post(_PATH, openapi_extra=_DESCRIBED)
+@router.post(
+    _PATH,
+    openapi_extra=takes({"multipart/form-data": _FORM}, "-F media=@picture.jpg -F models=nudity-2.1,gore-2.0"),
+)
 async def check_media(request: Request, desk: BusyDesk) -> Response:
     """Judge one picture, uploaded or at a URL, by the models that are named."""
     async with request.form() as form:

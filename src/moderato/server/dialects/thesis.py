@@ -14,9 +14,10 @@ from fastapi.responses import JSONResponse
 from moderato.media.load import Sendable, Url, is_remote
 from moderato.server.desk import BusyDesk
 from moderato.server.dialects._labels import classified, notes, probabilities
+from moderato.server.errors import REFUSALS
 from moderato.types import Source
 
-router = APIRouter(tags=["dialects"])
+router = APIRouter(tags=["dialects"], responses=REFUSALS)
 
 
 @router.post("/classify/", openapi_extra={"x-curl": "-F image=@picture.jpg -F 'classes=a cat, a dog'"})

@@ -13,24 +13,34 @@ from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from moderato.errors import RequestError
+from moderato.server.description import refuses, takes
 from moderato.server.desk import BusyDesk
 from moderato.server.dialects._labels import classified, notes, probabilities
+from moderato.server.errors import REFUSALS
 from moderato.server.pictures import read_json
 from moderato.types import Source
 
-router = APIRouter(tags=["dialects"])
-
-_FIELDS = {"image_data": {"type": "string"}, "labels": {"type": "array", "items": {"type": "string"}}}
-_BODY = {"type": "object", "properties": _FIELDS, "required": list(_FIELDS)}
-_DESCRIBED = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": _BODY}}},
-    "x-curl": """-d '{"image_data": "...", "labels": ["a cat", "a dog"]}'""",
+_FIELDS = {
+    "image_data": {"type": "string", "format": "byte"},
+    "labels": {"type": "array", "items": {"type": "string"}, "minItems": 1},
 }
+_BODY = {"type": "object", "properties": _FIELDS, "required": list(_FIELDS)}
+_CURL = """-d '{"image_data": "...", "labels": ["a cat", "a dog"]}'"""
 
 
-@router.post("/", openapi_extra=_DESCRIBED)
+class ThumbnailRefused(BaseModel):
+    """What was wrong with it."""
+
+    message: str
+
+
+router = APIRouter(tags=["dialects"], responses={**REFUSALS, **refuses(ThumbnailRefused, 400)})
+
+
+@router.post("/", openapi_extra=takes({"application/json": _BODY}, _CURL))
 async def moderate(request: Request, desk: BusyDesk) -> Response:
     """Classify one picture, sent as base64, on labels."""
     try:

@@ -11,8 +11,9 @@ from moderato.cards import EncoderCard, HeadCard, encoder_card, encoder_names, h
 from moderato.policy import Policy
 from moderato.server.desk import TheDesk
 from moderato.server.dialects._meanings import not_judged
+from moderato.server.errors import REFUSALS
 
-router = APIRouter(tags=["catalogue"])
+router = APIRouter(tags=["catalogue"], responses=REFUSALS)
 
 
 class Encoders(BaseModel):

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from moderato.server.desk import BusyDesk
+from moderato.server.errors import REFUSALS
 from moderato.server.pictures import Pictures, described, read
 from moderato.types import Verdict
 
-router = APIRouter(tags=["moderation"])
+router = APIRouter(tags=["moderation"], responses=REFUSALS)
 
 
 class CheckRequest(Pictures):
@@ -27,7 +28,6 @@ class CheckAnswer(BaseModel):
 @router.post(
     "/v1/check",
     openapi_extra=described(CheckRequest, curl="-F images=@picture.jpg"),
-    responses={400: {"description": "A wrong request"}},
 )
 async def check(request: Request, desk: BusyDesk) -> CheckAnswer:
     """Judge pictures by a policy. One that cannot be scanned has a verdict too, with `unscannable` saying why."""

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, field_validator
 
 from moderato.server.desk import BusyDesk
+from moderato.server.errors import REFUSALS
 from moderato.server.pictures import Pictures, described, read
 from moderato.types import Classification, Fit
 
-router = APIRouter(tags=["moderation"])
+router = APIRouter(tags=["moderation"], responses=REFUSALS)
 
 
 class ClassifyRequest(Pictures):
@@ -36,7 +37,6 @@ class ClassifyAnswer(BaseModel):
 @router.post(
     "/v1/classify",
     openapi_extra=described(ClassifyRequest, curl="-F images=@picture.jpg -F 'labels=a cat, a dog'"),
-    responses={400: {"description": "A wrong request"}},
 )
 async def classify(request: Request, desk: BusyDesk) -> ClassifyAnswer:
     """Say which of some labels each picture shows: a softmax over them, or each for itself when `independent`."""

@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field, field_validator
 from moderato.errors import RequestError
 from moderato.media.load import Sendable
 from moderato.server.desk import BusyDesk, Desk
+from moderato.server.errors import REFUSALS
 from moderato.server.pictures import Pictures, described, read
 from moderato.types import Embedded, Fit
 
-router = APIRouter(tags=["moderation"])
+router = APIRouter(tags=["moderation"], responses=REFUSALS)
 
 
 class EmbedRequest(Pictures):
@@ -46,8 +47,7 @@ class EmbedAnswer(BaseModel):
 
 @router.post(
     "/v1/embed",
-    openapi_extra=described(EmbedRequest, curl="-F images=@picture.jpg"),
-    responses={400: {"description": "A wrong request"}},
+    openapi_extra=described(EmbedRequest, curl="-F images=@picture.jpg", may_be_none=True),
 )
 async def embed(request: Request, desk: BusyDesk) -> EmbedAnswer:
     """Turn pictures or texts into embeddings."""

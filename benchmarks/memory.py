@@ -1,0 +1,99 @@
+"""What moderato takes of memory and of the disk: `python -m benchmarks.memory`.
+
+In process and as `moderato serve`, with weights of ViT-B/32's size in single precision, at most eight views together.
+Prompts are cached before, so no text tower is open. And the base installation, by its packages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from benchmarks import weights
+from benchmarks.load import asked
+from benchmarks.path import jpeg
+from benchmarks.resident import PICTURES, ROWS, resident
+from benchmarks.service import memory, served, write_policy
+
+_SIZE = (640, 480)
+_FILES = 16
+_LARGEST = 12  # packages told by name
+_BYTECODE = (".pyc", ".pyo")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the results here as well")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        policy = write_policy(folder, weights.vit_b_32(folder / "vit-b-32"))
+        _library(policy, folder / "data")  # reads the prompts
+        facts = {"library, MB": _library(policy, folder / "data"), "service, MB": _service(policy, folder / "data")}
+    facts["base installation, MB"] = installed("moderato")
+    print(json.dumps(facts, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _library(policy: Path, data: Path) -> dict[str, float]:
+    """Of a process that has nothing else to do."""
+    command = [sys.executable, "-m", "benchmarks.resident", str(policy), str(data)]
+    taken: dict[str, float] = json.loads(subprocess.check_output(command))
+    return taken
+
+
+def _service(policy: Path, data: Path) -> dict[str, float]:
+    """Of a server and of the processes that decode for it."""
+    files = [jpeg(_SIZE, seed) for seed in range(_FILES)]
+    with served(policy, data, {"MODERATO_ROWS": str(ROWS)}) as (url, process):
+        taken = {f"started, {what}": size for what, size in memory(process).items()}
+        assert len(asked(url, files, PICTURES, None).latencies(200)) == PICTURES
+        taken |= {f"after {PICTURES} pictures, {what}": size for what, size in memory(process).items()}
+        return {what: round(size) for what, size in taken.items()} | {"server, peak": resident(process.pid)["peak"]}
+
+
+def installed(package: str) -> dict[str, float]:
+    """MB (of 10^6 bytes) of a package with all that it requires, without bytecode: the whole, and the largest."""
+    sizes = Counter({name: _size(name) / 1e6 for name in _required(package)})
+    return {"all": round(sizes.total(), 1), **{name: round(size, 1) for name, size in sizes.most_common(_LARGEST)}}
+
+
+def _required(package: str) -> set[str]:
+    """It and what it requires here, without extras of its own."""
+    found: set[str] = set()
+    waiting = [Requirement(package)]
+    while waiting:
+        asked_for = waiting.pop()
+        name = asked_for.name.lower().replace("_", "-")
+        if name in found and not asked_for.extras:
+            continue
+        try:
+            required = distribution(name).requires or []
+        except PackageNotFoundError:  # required elsewhere
+            continue
+        found.add(name)
+        for requirement in map(Requirement, required):
+            extras = ("", *asked_for.extras)
+            if not requirement.marker or any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append(requirement)
+    return found
+
+
+def _size(package: str) -> int:
+    found = distribution(package)
+    files = [Path(str(found.locate_file(file))) for file in found.files or [] if file.suffix not in _BYTECODE]
+    return sum(file.stat().st_size for file in files if file.is_file() and "bin" not in file.parts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Draws what `moderato doctor` tries its installation on; not part of the package."""
