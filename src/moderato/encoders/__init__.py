@@ -1,8 +1,8 @@
 """Encoders: views → rows → embeddings, texts → embeddings.
 
 `open_encoder` reads a model folder in any layout (`_layouts`) into towers (`_towers`), which a runtime (`onnx`) runs.
-To add a runtime: one file here, with `precisions`, `open_vision`, `open_patches` and `open_text`, which hand `_blocks` a `Graph` of
-its own. To add a layout: one file in `_layouts`.
+To add a runtime: one file here, with `precisions`, `open_vision`, `open_patches` and `open_text`, which hand `_blocks`
+a `Graph` of its own. To add a layout: one file in `_layouts`.
 """
 
 from __future__ import annotations

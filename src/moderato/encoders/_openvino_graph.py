@@ -66,11 +66,13 @@ class OpenVinoGraph:
         }
         model = openvino.Model([ops.result(output)], list(self.inputs.values()), "tower")
         compiled = openvino.Core().compile_model(model, "CPU", facts)
-        kept = self._kept
+        tower, kept = self.tower, self._kept
+        tower.tensors.release()
 
         def run(inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-            assert kept, "what is compiled reads the weights again when it meets another number of rows"
+            assert kept, "a number of rows that it meets for the first time makes it read the weights again"
             result: NDArray[np.float32] = compiled.create_infer_request().infer(inputs)[0]
+            tower.tensors.release()
             return result
 
         return run
@@ -190,6 +192,8 @@ class OpenVinoGraph:
 
     def _weight(self, name: str) -> Output:
         array = self.tower.read(name)
+        if array.ndim == 1:
+            return ops.constant(array).output(0)
         self._kept.append(array)
         # OpenVINO shares arrays that can be written alone, and writes to none; those of a mapped file cannot.
         shared = np.ctypeslib.as_array((ctypes.c_float * array.size).from_address(array.ctypes.data))

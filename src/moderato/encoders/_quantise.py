@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moderato.encoders._ranges import Range, Ranges
+from moderato.encoders._ranges import Ranges
 from moderato.encoders._towers import VisionTower
 from moderato.errors import WeightsError
 
@@ -63,6 +63,7 @@ class Quantiser:
     def __init__(self, tower: VisionTower, ranges: Ranges) -> None:
         self._tower = tower
         self._ranges = ranges.layers
+        self._grids: dict[tuple[str, ...], Grid] = {}
         for name in whole(tower):
             found = self._ranges.get(name)
             if found is None or found.low.shape != (tower.read(f"{name}.weight").shape[1],):
@@ -72,15 +73,14 @@ class Quantiser:
         """A layer by its name; None for one that stays as it is."""
         if name not in self._ranges:
             return None
-        grid, mean = self.grid(name), self._ranges[name].mean.astype(np.float64)
-        weight = self._tower.read(f"{name}.weight").astype(np.float64)
+        grid, mean, weight = self.grid(name), self._ranges[name].mean, self._tower.read(f"{name}.weight")
         scaled = weight * grid.scale
         step = np.maximum(np.abs(scaled).max(axis=1), np.finfo(np.float32).tiny) / _LARGEST
         rounded = np.rint(scaled / step[:, None])
         bias = weight @ mean - step * (rounded @ ((mean - grid.shift) / grid.scale))
         if self._tower.has(f"{name}.bias"):
             bias += self._tower.read(f"{name}.bias")
-        return Int8(grid, rounded.astype(np.int8), step.astype(np.float32), bias.astype(np.float32))
+        return Int8(grid, rounded.astype(np.int8), step, bias)
 
     def grid(self, name: str) -> Grid:
         """How the rows that a layer reads become whole numbers; the same for all that read the same rows."""
@@ -88,14 +88,20 @@ class Quantiser:
             size = len(self._ranges[name].low)
             return Grid(np.zeros(size, np.float32), np.ones(size, np.float32))
         block, _, layer = name.rpartition(".")
-        names = [f"{block}.{shared}" for shared in _SHARED.get(layer, (layer,))]
-        low, high = _widest([self._ranges[name] for name in names])
+        names = tuple(f"{block}.{shared}" for shared in _SHARED.get(layer, (layer,)))
+        if names not in self._grids:
+            self._grids[names] = self._grid(names)
+        return self._grids[names]
+
+    def _grid(self, names: tuple[str, ...]) -> Grid:
+        """The grid of layers that read the same rows."""
+        low = np.min([self._ranges[name].low for name in names], axis=0)
+        high = np.max([self._ranges[name].high for name in names], axis=0)
         half = _floored((high - low) / 2)
-        weights = _floored(np.max([np.abs(self._tower.read(f"{name}.weight")).max(axis=0) for name in names], axis=0))
+        weights = _floored(np.max([_columns(self._tower.read(f"{name}.weight")) for name in names], axis=0))
         smooth = np.sqrt(half / weights)
         scale = smooth * (half / smooth).max() * 2 / _STEPS
-        shift = (low + high) / 2 - scale * _STEPS / 2
-        return Grid(shift.astype(np.float32), scale.astype(np.float32))
+        return Grid((low + high) / 2 - scale * _STEPS / 2, scale)
 
 
 def whole(tower: VisionTower) -> list[str]:
@@ -104,13 +110,13 @@ def whole(tower: VisionTower) -> list[str]:
     return ["pixels", *(f"blocks.{i}.{layer}" for i in range(tower.layers) for layer in layers)]
 
 
-def _widest(ranges: list[Range]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    low = np.min([of.low for of in ranges], axis=0)
-    return low.astype(np.float64), np.max([of.high for of in ranges], axis=0).astype(np.float64)
+def _columns(weight: Array) -> Array:
+    """The largest magnitude in each column."""
+    largest: Array = np.maximum(weight.max(axis=0), -weight.min(axis=0))
+    return largest
 
 
-def _floored(sizes: NDArray[np.floating]) -> NDArray[np.float64]:
+def _floored(sizes: Array) -> Array:
     """Sizes, none of them 0."""
-    largest = float(sizes.max()) or 1.0
-    floored: NDArray[np.float64] = np.maximum(sizes.astype(np.float64), _SMALLEST * largest)
+    floored: Array = np.maximum(sizes, np.float32(_SMALLEST) * (sizes.max() or np.float32(1)))
     return floored
