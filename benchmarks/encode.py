@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from transformers import CLIPModel
 
-from benchmarks.flops import needed
 from benchmarks.products import Product, products
 from benchmarks.sides import THREADS, Side, sides, transformers_model
 from benchmarks.timing import Result, alternating_each
+from benchmarks.towers import flop
 from benchmarks.weights import NAMES
 from moderato.types import Views
 
@@ -48,7 +48,7 @@ def _share(
     what: str, side: Side, seconds: list[float], peaks: list[Product], multiplied: list[list[float]], about: dict
 ) -> Result:
     """Of the product of its precision beside which it looks worst, round for round."""
-    work = needed(side.encoder.towers.vision)
+    work = flop(side.encoder.towers.vision)
     shares = {
         peak.library: [work / own / (peak.operations / product) for own, product in zip(seconds, times, strict=True)]
         for peak, times in zip(peaks, multiplied, strict=True)

@@ -24,6 +24,8 @@ ROUNDS = {
     "again": {"vit-b-32": 12},
     "heads": {"vit-b-32": 12},
     "serve": {"vit-b-32": 12},
+    "processes": {"vit-b-32": 12},
+    "memory": {"vit-b-32": 1},
 }
 """How often each side is timed, by benchmark and by the size of the weights; the order in which they run."""
 _QUICK = 3  # rounds, with the small weights alone

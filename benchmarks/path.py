@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPModel
 
-from benchmarks.decode import drawn, written
+from benchmarks.pictures import jpeg
 from benchmarks.sides import THREADS, Side, sides, transformers_model
 from benchmarks.timing import Result, alternating_each
 from benchmarks.weights import NAMES
@@ -128,8 +128,3 @@ def _moderator(checkpoint: Path, side: Side) -> Moderator:
     return Moderator(
         read_policy("demo"), lambda _: side.encoder, heads, lambda _: (), encoder=str(checkpoint), threads=THREADS
     )
-
-
-def jpeg(size: tuple[int, int], seed: int) -> bytes:
-    """A JPEG with the spectrum of a photograph."""
-    return written(drawn(size, seed), "JPEG")

@@ -18,7 +18,7 @@ from statistics import median, quantiles
 import psutil
 
 from benchmarks.load import MOST, Load, asked, unique
-from benchmarks.path import jpeg
+from benchmarks.pictures import jpeg
 from benchmarks.service import memory, processor, served, write_policy
 from benchmarks.timing import Result
 from moderato.assemble import Workshop

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,11 @@ import torch
 from transformers import CLIPModel
 from transformers.utils import logging
 
+from benchmarks.pictures import jpeg, prepared
 from moderato import plugins
 from moderato.encoders import Encoder, open_encoder
+
+_DRAWN, _CALIBRATED = (640, 480), 16
 
 THREADS = len(os.sched_getaffinity(0))
 """Cores that each side may use."""
@@ -35,11 +37,29 @@ class Side:
         return f"{self.runtime} {self.precision}"
 
 
-def sides(checkpoint: Path) -> Sequence[Side]:
-    """Every runtime that is installed, in every precision that it offers on this machine."""
+def sides(checkpoint: Path) -> list[Side]:
+    """Every runtime that is installed, in every precision that it offers on this machine.
+
+    int8 is chosen by ranges of drawn pictures: speed does not depend on them.
+    """
+    exact = open_encoder(checkpoint, identity="bench", threads=THREADS)
+    files = [jpeg(_DRAWN, seed) for seed in range(_CALIBRATED)]
+    ranges = exact.collect_ranges([prepared(exact.view, files)])
     return [
-        Side(runtime, "fp32", open_encoder(checkpoint, identity="bench", threads=THREADS, runtime=runtime))
+        Side(
+            runtime,
+            precision,
+            open_encoder(
+                checkpoint,
+                identity="bench",
+                threads=THREADS,
+                runtime=runtime,
+                precision=precision,
+                ranges=ranges if precision == "int8" else None,
+            ),
+        )
         for runtime in plugins.names("moderato.encoders")
+        for precision in plugins.load("moderato.encoders", runtime).precisions()
     ]
 
 

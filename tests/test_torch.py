@@ -208,8 +208,6 @@ def fresh_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     torch._dynamo.reset()
 
 
-
-
 @needs_compiler
 @pytest.mark.usefixtures("fresh_cache")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's compiler, about PyTorch
