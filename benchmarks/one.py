@@ -21,6 +21,7 @@ ROUNDS = {
     "decode": {"vit-b-32": 12},
     "encode": {"vit-b-32": 12, "vit-l-14": 4},
     "path": {"vit-b-32": 9, "vit-l-14": 4},
+    "bulk": {"vit-b-32": 9},
     "again": {"vit-b-32": 12},
     "heads": {"vit-b-32": 12},
     "serve": {"vit-b-32": 12},

@@ -187,7 +187,7 @@ _BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
     "cost_size": lambda _: _SIZE,
     "soak": _soak,
 }
-_GENERIC = ("serve", "processes", "start", "memory", "decode", "heads", "again")
+_GENERIC = ("serve", "processes", "start", "memory", "decode", "bulk", "heads", "again")
 """Benchmarks whose results are told as they are."""
 
 
