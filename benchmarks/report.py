@@ -77,6 +77,12 @@ def _machine(found: Mapping[str, Record]) -> str:
     )
 
 
+def _caution(found: Mapping[str, Record]) -> str:
+    if any(record.quick for record in found.values()):
+        return "**These are the figures of a quick look, with few rounds: they show the way, not what is reached.**"
+    return ""
+
+
 _AIMS = ("aim", "wanted", "reached", "")
 
 
@@ -179,6 +185,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 _BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
     "machine": _machine,
+    "caution": _caution,
     "aims": _aims,
     "path": _path,
     "encode": _encode,

@@ -79,7 +79,7 @@ def told(value: float, unit: str) -> str:
         case "x":
             return f"{_three(value)} x"
         case _:
-            return f"{_three(value)} {unit}"
+            return f"{_three(value)} {unit}".rstrip()
 
 
 def _three(value: float) -> str:

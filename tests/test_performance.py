@@ -71,6 +71,13 @@ def test_an_aim_is_met_or_missed_by_so_much() -> None:
     assert missed.cells()[2:] == ("4 x (onnx)", "**missed** by 20 %")
 
 
+def test_more_than_the_machine_can_do_is_not_believed() -> None:
+    about = {"encoder": "ViT-B/32", "batch": 16, "runtime": "onnx", "precision": "fp32"}
+    for share, verdict in ((0.9, "met"), (0.72, "**missed** by 10 %"), (1.3, "not credible, disturbed")):
+        found = record("encode", Result("", [0.1], about=about), Result("", [share], unit="share", about=about))
+        assert aims({"encode": found})[3].cells()[-1] == verdict
+
+
 def test_the_fastest_runtime_of_a_precision_counts() -> None:
     found = record("path", path(0.5, "onnx", "fp32"), path(0.25, "openvino", "fp32"))
     assert aims({"path": found})[0].by == "openvino"
@@ -117,3 +124,15 @@ def test_sides_take_turns() -> None:
     taken = alternating_each(2, (1, lambda: order.append("a")), (4, lambda: order.append("b")))
     assert "".join(order) == "ababab"
     assert [len(seconds) for seconds in taken] == [2, 2]
+
+
+@pytest.mark.reference
+def test_what_stays_in_memory_is_told_apart_from_what_comes_and_goes() -> None:
+    soak = pytest.importorskip("benchmarks.soak")  # needs torch for its weights
+    comes_and_goes = [500.0 + 250 * (look % 20 < 10) for look in range(400)]
+    stays = [value + look / 10 for look, value in enumerate(comes_and_goes)]
+    looks = [
+        {"seconds": 5.0 * n, "server": a, "all": b} for n, (a, b) in enumerate(zip(comes_and_goes, stays, strict=True))
+    ]
+    grown = [result.values[0] for result in soak.told(looks, {"/healthz 200": 3}, 0) if result.about["soak"] == "grown"]
+    assert grown == [0.0, pytest.approx(20.0, abs=1), 0]
