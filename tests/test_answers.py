@@ -174,7 +174,7 @@ def test_a_client_that_does_not_send_is_dropped_and_holds_no_place(tmp_path: Pat
             ("/", b"x-amz-target: RekognitionService.DetectModerationLabels"),
         ):
             with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as slow:
-                slow.sendall(b"POST %s HTTP/1.1\r\nhost: x\r\n%s\r\n" % (path.encode(), headers))
+                slow.sendall(b"POST %s HTTP/1.1\r\nhost: localhost\r\n%s\r\n" % (path.encode(), headers))
                 slow.sendall(b"content-length: 1000\r\n\r\n--x")
                 said = b""
                 while piece := slow.recv(4096):

@@ -15,7 +15,8 @@ BRINGS = {
     "evaluate": "moderato evaluate and calibrate, Parquet, charts",
     "postgres": "the store in Postgres",
     "traces": "OpenTelemetry traces of the service",
-    "torch": "reading LAION's head for ViT-H/14",
+    "openvino": "the runtime openvino, on Intel's and AMD's processors",
+    "torch": "the runtime torch, on graphics cards too; reading LAION's head for ViT-H/14",
 }
 """What each extra is for; those for developers are left out."""
 

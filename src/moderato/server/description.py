@@ -29,11 +29,11 @@ _ABOUT = "The API key, the same in every way to send it. Asked for once the serv
 _KEYS: dict[str, Schema] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": _ABOUT},
     "google": {"type": "apiKey", "in": "header", "name": "x-goog-api-key", "description": _ABOUT},
-    "google's query": {"type": "apiKey", "in": "query", "name": "key", "description": _ABOUT},
+    "google-query": {"type": "apiKey", "in": "query", "name": "key", "description": _ABOUT},
     "azure": {"type": "apiKey", "in": "header", "name": "Ocp-Apim-Subscription-Key", "description": _ABOUT},
     "sightengine": {"type": "apiKey", "in": "query", "name": "api_secret", "description": _ABOUT},
 }
-FOR_ALL: Schema = {"security": []}
+NEEDS_NO_KEY: Schema = {"security": []}
 """Of a route that needs no key."""
 
 
