@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 from benchmarks import report
-from benchmarks.one import ROUNDS
+from benchmarks.plan import ROUNDS
 
 
 def main() -> None:

@@ -13,30 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import records, weights
+from benchmarks.plan import QUICK, ROUNDS
 from benchmarks.records import RESULTS, Record
 from benchmarks.timing import Result
-
-ROUNDS = {
-    "start": {"vit-b-32": 12},
-    "decode": {"vit-b-32": 12},
-    "encode": {"vit-b-32": 12, "vit-l-14": 4},
-    "path": {"vit-b-32": 9, "vit-l-14": 4},
-    "bulk": {"vit-b-32": 9},
-    "again": {"vit-b-32": 12},
-    "heads": {"vit-b-32": 12},
-    "serve": {"vit-b-32": 12},
-    "processes": {"vit-b-32": 12},
-    "memory": {"vit-b-32": 1},
-}
-"""How often each side is timed, by benchmark and by the size of the weights; the order in which they run."""
-_QUICK = 3  # rounds, with the small weights alone
 
 
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.one", description=__doc__)
     parser.add_argument("name", choices=ROUNDS)
-    parser.add_argument("--quick", action="store_true", help=f"{_QUICK} rounds, with the small weights alone")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds, with the small weights alone")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where they are written")
     parser.add_argument("--weights", type=Path, help="a folder that keeps the random weights for the next time")
     options = parser.parse_args()
@@ -51,7 +37,7 @@ def main() -> None:
 
 def _measure(name: str, folder: Path, *, quick: bool) -> list[Result]:
     measure: Callable[[Path, int], list[Result]] = import_module(f"benchmarks.{name}").measure
-    sizes = {"vit-b-32": _QUICK} if quick else ROUNDS[name]
+    sizes = {"vit-b-32": QUICK} if quick else ROUNDS[name]
     return [result for size, rounds in sizes.items() for result in measure(weights.checkpoint(folder, size), rounds)]
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from benchmarks import charts, records
 from benchmarks.aims import aims
 from benchmarks.cost import BUSY, core_rates, rented, sold
+from benchmarks.plan import ROUNDS
 from benchmarks.records import RESULTS, Record
 from benchmarks.timing import Result, told
 
@@ -47,8 +48,8 @@ def main() -> None:
 def render(found: Mapping[str, Record]) -> str:
     """The page, of these records."""
     blocks = {name: block(found) for name, block in _BLOCKS.items()}
-    generic = {name: _results(found[name].results) if name in found else _MISSING for name in _GENERIC}
-    return TEMPLATE.read_text().format_map({**blocks, **generic})
+    plain = {name: _results(found[name].results) if name in found else _MISSING for name in ROUNDS}
+    return TEMPLATE.read_text().format_map({**plain, **blocks})
 
 
 def draw(found: Mapping[str, Record], folder: Path) -> None:
@@ -194,8 +195,6 @@ _BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
     "cost_size": lambda _: _SIZE,
     "soak": _soak,
 }
-_GENERIC = ("serve", "processes", "start", "memory", "decode", "bulk", "heads", "again")
-"""Benchmarks whose results are told as they are."""
 
 
 if __name__ == "__main__":

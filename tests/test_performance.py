@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 from benchmarks import charts, records, report
 from benchmarks.aims import aims
 from benchmarks.cost import core_rates, rented
+from benchmarks.plan import ROUNDS
 from benchmarks.records import RESULTS, Record
 from benchmarks.timing import Result, alternating_each, told
 
@@ -63,6 +64,11 @@ def test_what_was_not_measured_is_said_to_be_missing() -> None:
     page = report.render({})
     assert "Not measured yet" in page
     assert all(aim.cells()[-1] == "not measured" for aim in aims({}))
+
+
+def test_every_benchmark_has_its_place_on_the_page() -> None:
+    template = report.TEMPLATE.read_text()
+    assert [name for name in ROUNDS if f"{{{name}}}" not in template] == []
 
 
 def test_an_aim_is_met_or_missed_by_so_much() -> None:
