@@ -33,13 +33,13 @@ def path(record: Record, encoder: str, size: str, file: Path) -> None:
     colours = [_COLOURS[result.about.get("precision") or result.about["side"]] for result in sides]
     bars = axes.barh([_name(result) for result in sides], rates, color=colours, height=0.62)
     texts = [
-        f"{rate:.3g}{f'   {result.ratio:.1f} x' if result.ratio else ''}"
+        f"{rate:.3g}{f' ({result.ratio:.1f} x)' if result.ratio else ''}"
         for rate, result in zip(rates, sides, strict=True)
     ]
     axes.bar_label(bars, texts, padding=5, color=_GREY)
     axes.invert_yaxis()
-    axes.set_xlim(right=1.15 * max(rates))
-    axes.set_xlabel(f"pictures a second, {encoder}, JPEG of {size}, and how many times the thesis's pipeline")
+    axes.set_xlim(right=1.25 * max(rates))
+    axes.set_xlabel(f"pictures a second (and times the thesis's), {encoder}, JPEG of {size}")
     _save(figure, axes, record, file)
 
 

@@ -59,7 +59,7 @@ def sold() -> list[Sold]:
 
 def core_rates(path: Record, encoder: str, size: str) -> Mapping[str, tuple[Result, float]]:
     """Of each precision the fastest runtime's result, and its pictures a second and core."""
-    cores = int(path.machine["cores"])
+    cores = int(path.machine["cores"].split()[0])
     best: dict[str, Result] = {}
     for result in path.find(encoder=encoder, size=size):
         precision = result.about.get("precision")

@@ -17,7 +17,7 @@ from benchmarks.aims import aims
 from benchmarks.cost import BUSY, core_rates, rented, sold
 from benchmarks.plan import ROUNDS
 from benchmarks.records import RESULTS, Record
-from benchmarks.timing import Result, told
+from benchmarks.timing import Result, three, told
 
 _ROOT = Path(__file__).parent.parent
 PAGE = _ROOT / "docs" / "performance.md"
@@ -99,13 +99,16 @@ def _path(found: Mapping[str, Record]) -> str:
     for encoder in _measured(record):
         parts.append(f"![Pictures a second with {encoder}](performance/{chart_of(encoder)})")
         for size in dict.fromkeys(result.about["size"] for result in record.find(encoder=encoder)):
-            rows = ((*_side(result), result.compared) for result in record.find(encoder=encoder, size=size))
+            rows = (
+                (*_side(result), result.compared, result.note) for result in record.find(encoder=encoder, size=size)
+            )
             heads = (
                 f"{encoder}, JPEG of {size}",
                 "pictures a second",
                 "ms a picture",
                 "quartiles",
                 "against the thesis",
+                "encoding",
             )
             parts.append(_table(heads, rows))
     return "\n\n".join(parts)
@@ -114,7 +117,8 @@ def _path(found: Mapping[str, Record]) -> str:
 def _side(result: Result) -> tuple[str, str, str, str]:
     low, high = result.quartiles
     name = result.what.split("to probabilities, ")[-1]
-    return (name, f"{1 / result.median:.3g}", f"{1000 * result.median:.3g}", f"{1000 * low:.3g} - {1000 * high:.3g}")
+    milliseconds = [three(1000 * value) for value in (result.median, low, high)]
+    return (name, three(1 / result.median), milliseconds[0], f"{milliseconds[1]} - {milliseconds[2]}")
 
 
 def _measured(record: Record) -> list[str]:
@@ -131,11 +135,9 @@ def _encode(found: Mapping[str, Record]) -> str:
         if "runtime" not in result.about or result.unit != "s":
             continue
         about, share = result.about, shares[_key(result)]
-        low, high = result.quartiles
-        spread = f"{1000 * low:.3g} - {1000 * high:.3g}"
         name = f"{about['encoder']}, {about['runtime']} {about['precision']}"
-        milliseconds = f"{1000 * result.median:.3g}"
-        rows.append((name, str(about["batch"]), milliseconds, spread, result.compared, told(share.median, "share")))
+        _, _, *milliseconds = _side(result)
+        rows.append((name, str(about["batch"]), *milliseconds, result.compared, told(share.median, "share")))
     heads = ("views to embeddings", "batch", "ms a view", "quartiles", "against transformers", "share of the product")
     return _table(heads, rows)
 

@@ -73,16 +73,16 @@ def told(value: float, unit: str) -> str:
     """A value as one says it: `41.3 ms`, `1.25 s`, `24.2 /s`, `83 %`, `410 MB`."""
     match unit:
         case "s" if value < 1:
-            return f"{_three(1000 * value)} ms"
+            return f"{three(1000 * value)} ms"
         case "share":
             return f"{value:.0%}".replace("%", " %")
         case "x":
-            return f"{_three(value)} x"
+            return f"{three(value)} x"
         case _:
-            return f"{_three(value)} {unit}".rstrip()
+            return f"{three(value)} {unit}".rstrip()
 
 
-def _three(value: float) -> str:
+def three(value: float) -> str:
     """With three digits, or all before the point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 

@@ -21,7 +21,7 @@ FOUND = records.read(RESULTS)
 
 
 def record(benchmark: str, *results: Result) -> Record:
-    return Record(benchmark, "", "2026-01-01", False, {"cores": "2"}, {}, list(results))
+    return Record(benchmark, "", "2026-01-01", False, {"cores": "2 cores"}, {}, list(results))
 
 
 def path(seconds: float, runtime: str, precision: str) -> Result:
