@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from statistics import median, quantiles
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
+_REST = 0.1  # seconds
 _DIGITS = 5  # of a measured value that are kept
 
 
@@ -93,10 +94,15 @@ def alternating(rounds: int, pieces: int, *sides: Callable[[], object]) -> list[
 
 
 def alternating_each(rounds: int, *sides: tuple[int, Callable[[], object]]) -> list[list[float]]:
-    """The same where each side does so many pieces of its own."""
+    """The same where each side does so many pieces of its own.
+
+    Before each there is a rest, because threads of the one before spin for a while before they sleep, and would keep a
+    core from it.
+    """
     seconds: list[list[float]] = [[] for _ in sides]
     for turn in range(rounds + 1):
         for (pieces, side), taken in zip(sides, seconds, strict=True):
+            sleep(_REST)
             began = perf_counter()
             side()
             if turn:

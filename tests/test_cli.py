@@ -34,6 +34,7 @@ from servers import BROKEN, PNG, web
 
 COMMANDS = [
     *(
+        "bench",
         "calibrate",
         "check",
         "classify",
@@ -258,7 +259,7 @@ def test_a_verdict_in_json_has_every_field(run: Run, here: Path) -> None:
     assert reason["score"] == line["scores"]["knife"]
     assert (reason["label"], reason["action"], reason["threshold"]) == ("knife", "block", 0)
     assert "smaller than" in line["notes"][0]
-    assert set(line["fingerprints"]) == {"source", "views", "encoders", "texts", "heads", "policy"}
+    assert set(line["fingerprints"]) == {"source", "views", "encoders", "texts", "heads", "runtimes", "policy"}
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,15 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
 from moderato import plugins
+from moderato.bench.choose import Choices, Execution
 from moderato.cards import EncoderCard, HeadCard, encoder_card, encoder_names, head_card, head_names
-from moderato.encoders import WEIGHTS, Encoder, PromptCache, open_encoder
+from moderato.encoders import WEIGHTS, Encoder, PromptCache, open_encoder, space_of
 from moderato.errors import CardError, PolicyError, SettingsError, WeightsError, nearest
 from moderato.heads import Head
 from moderato.media import prepare
@@ -125,15 +126,45 @@ class Workshop:
         Raises `CardError` for an unknown name, or where the files contradict the card; `WeightsError` when files
         cannot be had or read.
         """
-        folder = Path(name)
-        if name not in encoder_names() and _is_folder(folder):
-            return self._open(folder, folder.name)
+        folder, card = self._found(name)
+        opened = self._open(folder, card.name if card else folder.name, card)
+        if card:
+            _agree(card, opened)
+        return opened
+
+    def execution(self, name: str) -> Execution:
+        """How the encoder of this name, or in this folder, is run here: as the settings say, or as was measured.
+
+        Raises as `encoder` does, and `ExecutionError` where no runtime offers the precision of the settings.
+        """
+        folder, card = self._found(name)
+        return self.choices.execution(card.name if card else folder.name, partial(self._space, folder, card))
+
+    def space(self, name: str) -> str:
+        """What caches know the encoder of this name, or in this folder, by when it is run in fp32."""
+        return self._space(*self._found(name))
+
+    @property
+    def choices(self) -> Choices:
+        """What was measured here, and what the settings make of it."""
+        settings = self.settings
+        return Choices(settings.data, settings.threads, settings.runtime, settings.precision)
+
+    def _found(self, name: str) -> tuple[Path, EncoderCard | None]:
+        """The folder of an encoder, and its card where it has one."""
+        if name not in encoder_names() and _is_folder(Path(name)):
+            return Path(name), None
         if "/" in name:
             raise CardError(f"{name}: there is no such encoder folder.")
         card = encoder_card(name)
-        opened = self._open(self.files(card), name, card)
-        _agree(card, opened)
-        return opened
+        return self.files(card), card
+
+    def _space(self, folder: Path, card: EncoderCard | None) -> str:
+        return space_of(folder, card.lineage if card else None, self._identities)
+
+    @property
+    def _identities(self) -> Path:
+        return self.settings.data / "identities.json"
 
     def head(self, name: str, file: str | None = None, mode: str | None = None) -> Head:
         """The head with a card of this name, the one in this `.safetensors` file, or an encoder's own classifier.
@@ -228,16 +259,19 @@ class Workshop:
         return {**here, own.name: own}
 
     def _open(self, folder: Path, name: str, card: EncoderCard | None = None) -> Encoder:
+        space = partial(self._space, folder, card)
+        execution = self.choices.execution(name, space)
         return open_encoder(
             folder,
             name=name,
             identity=card.lineage if card else None,
             temperature=card.temperature if card else None,
             threads=self.settings.threads,
-            runtime=self.settings.runtime,
-            precision=self.settings.precision,
+            runtime=execution.runtime,
+            precision=execution.precision,
+            ranges=self.choices.ranges(space()) if execution.precision == "int8" else None,
             prompts=self._prompts,
-            identities=self.settings.data / "identities.json",
+            identities=self._identities,
         )
 
 

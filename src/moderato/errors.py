@@ -113,6 +113,10 @@ class WeightsError(OperatorError):
     """Model files cannot be had, cannot be read, or are not the ones recorded."""
 
 
+class ExecutionError(OperatorError):
+    """An encoder cannot be run here in the way that was asked for."""
+
+
 class MissingExtra(OperatorError):
     """An optional package is not installed."""
 

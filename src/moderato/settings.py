@@ -143,10 +143,11 @@ class Settings(BaseSettings):
     pictures), in `embeddings.sqlite`, at most 1 GiB: looking again then takes seconds."""
     models: Path | None = None
     """A folder of model files that is looked into before anything is downloaded."""
-    runtime: str = "onnx"
-    """What executes encoders: `onnx`, or `openvino` with the extra of that name."""
-    precision: Precision = "fp32"
-    """What encoders compute pictures in; the runtime says what it offers. `int8` needs ranges measured on pictures."""
+    runtime: str = "auto"
+    """What executes encoders: `onnx`, `openvino` or `torch`; `auto` is what `moderato bench` found fastest here of all
+    that changes no verdict, and `onnx` until it was run."""
+    precision: Literal["auto", Precision] = "auto"
+    """What encoders of pictures multiply in; `auto` as above, `fp32` until `moderato bench` was run."""
     threads: Annotated[int, Field(ge=1), Varies("all that this process may use")] = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
     )

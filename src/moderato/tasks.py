@@ -124,6 +124,7 @@ class Judge:
             policy=self.policy.fingerprint,
             views={need.encoder.name: str(need.spec) for need in needs},
             encoders={need.encoder.name: need.encoder.identity for need in needs},
+            runtimes={need.encoder.name: need.encoder.execution for need in needs},
             texts={
                 need.encoder.name: need.encoder.texts.reading
                 for name, need in self.needs.items()

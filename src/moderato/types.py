@@ -22,7 +22,7 @@ Embeddings = NewType("Embeddings", NDArray[np.float32])
 Rows = NewType("Rows", NDArray[np.float32])
 """float32 `(N, D)`: what an encoder's projection gives, before it is brought to unit length."""
 
-Precision = Literal["fp32", "bf16", "int8"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 """What an encoder computes views in. fp32 is the reference; texts and patches are always fp32."""
 
 Scores = NewType("Scores", NDArray[np.float32])
@@ -148,8 +148,10 @@ class Fingerprints:
 
     `source`: sha256 of its bytes, None when they could not be had. `policy`: sha256 of all it says. By encoder:
     `views`, how they were cut; `encoders`, the identity of the embedding space (of one with a card what the card
-    declares: its files are those recorded at the first pull); `texts`, the sha256 of how prompts are read.
-    By label: `heads`, the sha256 of the trained head that scored it.
+    declares: its files are those recorded at the first pull); `texts`, the sha256 of how prompts are read; `runtimes`,
+    what ran it in which precision, as `onnx fp32`: no part of the identity, but other roundings (embeddings that were
+    kept may come of another runtime in the same precision). By label: `heads`, the sha256 of the trained head that
+    scored it.
     """
 
     policy: str
@@ -158,6 +160,7 @@ class Fingerprints:
     encoders: dict[str, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     heads: dict[str, str] = field(default_factory=dict)
+    runtimes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

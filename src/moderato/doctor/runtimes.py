@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from moderato import plugins
 from moderato.assemble import Workshop
+from moderato.bench.choose import AUTO, EXACT
+from moderato.bench.record import Entry
 from moderato.cards import encoder_card
 from moderato.doctor import Finding
 from moderato.encoders import Encoder, open_encoder
@@ -29,16 +31,28 @@ _LIBRARIES = {"onnx": "onnxruntime"}
 
 
 def examine(workshop: Workshop) -> Iterator[Finding]:
-    """A line for each runtime, and one for what the one in use makes of the stored drawings and prompts."""
-    used = workshop.settings.runtime
-    for name in {**dict.fromkeys(plugins.names(_PACKAGE)), used: None}:
-        yield (found := _found(name, name == used))
-        if name == used and found.state == "well":
+    """A line for each runtime, what those in use make of the stored drawings and prompts, and what was measured."""
+    choices = workshop.choices
+    measured = choices.measured() if AUTO in (choices.runtime, choices.precision) else []
+    used = {choices.runtime}
+    if choices.runtime == AUTO:
+        used = {EXACT[0], *(entry.chosen.runtime for entry, stale in measured if not stale)}
+    for name in dict.fromkeys([*plugins.names(_PACKAGE), *sorted(used)]):
+        yield (found := _found(name, name in used))
+        if name in used and found.state == "well":
             yield _parity(name, workshop.settings.threads)
+    yield from (_chosen(entry, stale) for entry, stale in measured)
+
+
+def _chosen(entry: Entry, stale: str | None) -> Finding:
+    """What `auto` is for an encoder."""
+    if stale:
+        return Finding(f"auto, {entry.encoder}", "note", f"not used: {stale}", "moderato bench")
+    return Finding(f"auto, {entry.encoder}", "well", f"{entry.choice}, measured on {entry.when[:10]}")
 
 
 def _found(name: str, is_used: bool) -> Finding:
-    use = ", in use (MODERATO_RUNTIME)" if is_used else ""
+    use = ", in use" if is_used else ""
     try:
         plugins.load(_PACKAGE, name)
     except ModeratoError as error:

@@ -1,8 +1,8 @@
 """Encoders: views → rows → embeddings, texts → embeddings.
 
 `open_encoder` reads a model folder in any layout (`_layouts`) into towers (`_towers`), which a runtime (`onnx`) runs.
-To add a runtime: one file here, with `precisions`, `open_vision`, `open_patches` and `open_text`, which hand `_blocks`
-a `Graph` of its own. To add a layout: one file in `_layouts`.
+To add a runtime: one file here, with `VERSION`, `precisions`, `open_vision`, `open_patches` and `open_text`, which hand
+`_blocks` a `Graph` of its own. To add a layout: one file in `_layouts`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ __all__ = [
     "Texts",
     "open_encoder",
     "parity",
+    "space_of",
 ]
 
 WEIGHTS = _layouts.WEIGHTS
@@ -52,6 +53,10 @@ class Runtime(Protocol):
 
     Texts and patches are always fp32: prompts are encoded once and kept, heatmaps are rare.
     """
+
+    __name__: str
+    VERSION: str
+    """What executes, and its version: what was measured with another says nothing about this one."""
 
     def precisions(self) -> tuple[Precision, ...]:
         """What `open_vision` can compute in on this machine; the first is fp32."""
@@ -103,6 +108,11 @@ class Encoder:
     def logit_scale(self) -> float | None:
         """What cosines are multiplied by before a softmax; near 100 for trained CLIPs."""
         return self.towers.logit_scale
+
+    @property
+    def execution(self) -> str:
+        """What runs it and in which precision, as `onnx fp32`."""
+        return f"{self.runtime.__name__.rpartition('.')[2]} {self.precision}"
 
     @cached_property
     def space(self) -> str:
@@ -206,6 +216,12 @@ def open_encoder(
         precision=precision,
         ranges=ranges,
     )
+
+
+def space_of(folder: Path, identity: str | None = None, identities: Path | None = None) -> str:
+    """What caches know the encoder in a folder by when it is run in fp32; no runtime is loaded. See `open_encoder`."""
+    towers, _ = _layouts.read(folder)
+    return _space(identity or identity_of(towers, identities), towers)
 
 
 def _space(identity: str, towers: Towers) -> str:

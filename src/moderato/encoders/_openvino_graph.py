@@ -32,6 +32,9 @@ Run = Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]
 """Inputs by name → the one result; thread-safe."""
 
 
+LIBRARY = f"openvino {openvino.__version__}"
+
+
 def has_bf16() -> bool:
     """Whether the CPU has instructions for products of bfloat16: the plugin would then take them unasked."""
     return bool(openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT") == openvino.Type.bf16)
@@ -66,13 +69,15 @@ class OpenVinoGraph:
         }
         model = openvino.Model([ops.result(output)], list(self.inputs.values()), "tower")
         compiled = openvino.Core().compile_model(model, "CPU", facts)
-        tower, kept = self.tower, self._kept
+        tower, kept, met = self.tower, self._kept, set[int]()
         tower.tensors.release()
 
         def run(inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
             assert kept, "a number of rows that it meets for the first time makes it read the weights again"
             result: NDArray[np.float32] = compiled.create_infer_request().infer(inputs)[0]
-            tower.tensors.release()
+            if (count := len(result)) not in met:
+                met.add(count)
+                tower.tensors.release()  # but not each time: some products read the mapped weights themselves
             return result
 
         return run

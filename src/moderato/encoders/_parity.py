@@ -13,7 +13,7 @@ import numpy as np
 from moderato.errors import SettingsError
 from moderato.types import Embeddings, Precision
 
-BOUNDS: dict[Precision, float] = {"fp32": 1e-3, "bf16": 0.1, "int8": 0.1}
+BOUNDS: dict[Precision, float] = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.1, "int8": 0.1}
 """The most that `Parity.centred` and `Parity.offset` may be; a tenth of what tells pictures apart."""
 
 _FEWEST = 8

@@ -43,6 +43,8 @@ Numbers = NDArray[np.float32]
 
 _MOST_INSIDE = 2**31 - 2**24  # a protobuf ends at 2 GiB; the graph around the weights needs far less than 16 MiB
 
+VERSION = f"onnxruntime {onnxruntime.__version__}"
+
 
 def precisions() -> tuple[Precision, ...]:
     """What `open_vision` can compute in: ONNX Runtime has no products of bfloat16 for x86."""

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderato.encoders._blocks import write_patches, write_text, write_vision
-from moderato.encoders._openvino_graph import OpenVinoGraph, has_bf16
+from moderato.encoders._openvino_graph import LIBRARY, OpenVinoGraph, has_bf16
 from moderato.encoders._quantise import Quantiser
 from moderato.encoders._ranges import Ranges
 from moderato.encoders._towers import TextTower, VisionTower
 from moderato.types import Embeddings, Precision, Rows, Views
+
+VERSION = LIBRARY
 
 
 def precisions() -> tuple[Precision, ...]:

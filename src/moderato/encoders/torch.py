@@ -20,23 +20,26 @@ from torch import Tensor
 from torch.nn import functional
 
 from moderato.encoders._blocks import write_patches, write_text, write_vision
+from moderato.encoders._ranges import Ranges
 from moderato.encoders._towers import TextTower, Tower, VisionTower
-from moderato.errors import SettingsError, nearest
-from moderato.types import Embeddings, Rows, Views
+from moderato.types import Embeddings, Precision, Rows, Views
 
 _LOG = logging.getLogger(__name__)
 # PyTorch's compiler would have everybody turn TF32 on, whose products keep 10 bits of 23.
 warnings.filterwarnings("ignore", category=UserWarning, message="TensorFloat32 tensor cores", module="torch")
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MOST = 256  # views at a time: more fill no device better, and what lies between blocks would need gigabytes
 _FEWEST = 2  # views that a compiled tower takes: for one, the compiler would write a program of its own
+_SHADES = 256  # pixels are divided by it and their weights multiplied, both exact: over 0..255 fp16 has none so small
 
 Run = Callable[[Tensor], Tensor]
 
+VERSION = f"torch {torch.__version__}"
 
-def precisions() -> tuple[str, ...]:
-    """In what this machine's device multiplies natively, the most exact first."""
+
+def precisions() -> tuple[Precision, ...]:
+    """What `open_vision` can compute in: what this machine's device, or its CPU, has instructions for."""
     if torch.cuda.is_available():
         return ("fp32", "bf16", "fp16") if torch.cuda.is_bf16_supported(including_emulation=False) else ("fp32", "fp16")
     able = torch.cpu.get_capabilities()
@@ -48,45 +51,32 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def open_vision(tower: VisionTower, threads: int, precision: str = "fp32") -> Callable[[Views], Rows]:
-    """A function from views `(N, S, S, 3)` uint8 to rows `(N, D)`, not yet of unit length; thread-safe.
+def open_vision(
+    tower: VisionTower, threads: int, precision: Precision = "fp32", ranges: Ranges | None = None
+) -> Callable[[Views], Rows]:
+    """See `onnx.open_vision`; there is no int8 here, and nothing for `ranges` to do.
 
-    On a CUDA device it is compiled here, once for any N (minutes when it is the first time on a machine, then seconds);
-    without a C compiler it runs uncompiled, and a line in the log says so. `threads`: cores that the CPU's part may
-    use. Raises `SettingsError` for a precision that is none of `precisions()`.
+    For a CUDA device it is compiled here, once for any number of views: the first time on a machine that takes minutes,
+    then seconds. Where that fails, as without a C compiler, it runs uncompiled, and the log says so.
     """
     run = open_rows(tower, threads, precision)
-
-    def project(views: Views) -> Rows:
-        return Rows(_rows(run, views))
-
-    return project
+    return lambda views: Rows(_rows(run, views))
 
 
-def open_rows(tower: VisionTower, threads: int, precision: str = "fp32") -> Run:
-    """The same over tensors of `device()`: uint8 `(N, S, S, 3)` → float32 `(N, D)`, any N from 1 on that fits there."""
+def open_rows(tower: VisionTower, threads: int, precision: Precision = "fp32") -> Run:
+    """The same over tensors of `device()`: uint8 `(N, S, S, 3)` → float32 `(N, D)`, N from 1 to what fits there."""
     run = _vision(tower, _Weights(tower, threads, precision), write_vision)
     return _compiled(run, tower) if device().type == "cuda" else run
 
 
 def open_patches(tower: VisionTower, threads: int) -> Callable[[Views], NDArray[np.float32]]:
-    """A function from views to one row a patch, `(N, grid, grid, D)` float32, top left first; thread-safe.
-
-    Always float32 and never compiled: heatmaps are few.
-    """
+    """See `onnx.open_patches`. Never compiled: heatmaps are rare."""
     run = _vision(tower, _Weights(tower, threads), write_patches)
-
-    def project(views: Views) -> NDArray[np.float32]:
-        return _rows(run, views).reshape(len(views), tower.grid, tower.grid, tower.dim)
-
-    return project
+    return lambda views: _rows(run, views).reshape(len(views), tower.grid, tower.grid, tower.dim)
 
 
 def open_text(tower: TextTower, threads: int) -> Callable[[NDArray[np.int64]], Embeddings]:
-    """A function from token ids `(N, T)` int64, any T up to the context, to embeddings `(N, D)`; thread-safe.
-
-    Always float32 and never compiled: prompts are embedded once and kept.
-    """
+    """See `onnx.open_text`. Never compiled: prompts are embedded once and kept."""
     weights = _Weights(tower, threads)
 
     def encode(ids: NDArray[np.int64]) -> Embeddings:
@@ -101,17 +91,9 @@ def open_text(tower: TextTower, threads: int) -> Callable[[NDArray[np.int64]], E
 
 
 class _Weights:
-    """A tower's tensors on the device, each read and cast when first asked for; without a lock, so ask once for all.
+    """A tower's tensors on the device, each read and cast when first asked for; without a lock, so ask once for all."""
 
-    Raises `SettingsError` for a precision that this machine does not offer.
-    """
-
-    def __init__(self, tower: Tower, threads: int, precision: str = "fp32") -> None:
-        if precision not in precisions():
-            raise SettingsError(
-                f"The runtime torch does not compute in '{precision}' on {_described(device())}. "
-                f"{nearest(precision, precisions())}"
-            )
+    def __init__(self, tower: Tower, threads: int, precision: Precision = "fp32") -> None:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision("highest")
         self.tower = tower
@@ -121,7 +103,8 @@ class _Weights:
     def get(self, name: str, dtype: torch.dtype = torch.float32) -> Tensor:
         """A tensor by its canonical name; always asked for in the same dtype."""
         if name not in self._held:
-            self._held[name] = torch.tensor(self.tower.read(name)).to(device(), dtype)
+            tensor = torch.tensor(self.tower.read(name))
+            self._held[name] = (tensor * _SHADES if name == "pixels.weight" else tensor).to(device(), dtype)
         return self._held[name]
 
 
@@ -139,10 +122,10 @@ class TorchGraph:
         self._at = at
 
     def pixels(self) -> Tensor:
-        """See `Graph.pixels`."""
+        """See `Graph.pixels`. 0 to 1, as `_SHADES` says."""
         side, patch = self._vision.grid, self._vision.patch
         pixels = self._given.reshape(-1, side, patch, side, patch, 3).transpose(2, 3)
-        return pixels.reshape(-1, patch * patch * 3)
+        return pixels.reshape(-1, patch * patch * 3).to(self._weights.dtype) / _SHADES
 
     def place(self, patches: Tensor) -> Tensor:
         """See `Graph.place`."""
@@ -196,8 +179,13 @@ class TorchGraph:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
         """See `Graph.attend`."""
-        heads = (rows.unflatten(2, (self.tower.heads, -1)).transpose(1, 2) for rows in (query, key, value))
-        return functional.scaled_dot_product_attention(*heads, is_causal=causal).transpose(1, 2).flatten(2)
+        queries, keys, values = (self._by_head(rows) for rows in (query, key, value))
+        mixed = functional.scaled_dot_product_attention(queries, keys, values, is_causal=causal)
+        return mixed.transpose(1, 2).flatten(2)
+
+    def _by_head(self, rows: Tensor) -> Tensor:
+        """`(N, T, W)` → `(N, heads, T, W/heads)`."""
+        return rows.reshape(*rows.shape[:2], self.tower.heads, -1).transpose(1, 2)
 
     def first(self, rows: Tensor) -> Tensor:
         """See `Graph.first`."""
@@ -278,7 +266,3 @@ def _sent(views: NDArray[np.uint8]) -> Tensor:
 
 def _blank(tower: VisionTower, count: int) -> Tensor:
     return torch.zeros((count, tower.side, tower.side, 3), dtype=torch.uint8, device=device())
-
-
-def _described(where: torch.device) -> str:
-    return torch.cuda.get_device_name(where) if where.type == "cuda" else "this CPU"
