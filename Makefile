@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?=
+QUICK ?=
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
 .PHONY: help run install test test-reference check format bench tiny clean
@@ -33,9 +34,8 @@ format: $(VENV)/.everything ## Put the code into its format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.everything ## Measure this machine
-	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks.serve
+bench: $(VENV)/.everything ## Measure this machine and write docs/performance.md (about 25 minutes; QUICK=1: a few)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 tiny: $(VENV)/.everything ## Draw the pictures and train the built-in encoder again (about half an hour on 2 cores)
 	$(BIN)/python -m tools.tiny

@@ -1,66 +1,35 @@
-"""Everything there is to measure so far, as one table.
+"""Measure this machine: everything, or what is named. `python -m benchmarks`, `python -m benchmarks path encode`.
 
 Each comparison alternates its sides within one run and is told as a median with its quartiles: machines are noisy, and
-a ratio taken in the same minute says more than two numbers from different days. Weights are random, of ViT-B/32's size:
-speed does not depend on their values.
+a ratio taken in the same minute says more than two numbers from different days. Each benchmark has a process of its
+own, so that what one leaves in memory does not burden the next. Weights are random, of real sizes: speed does not
+depend on their values. Results go to `benchmarks/results`, and docs/performance.md is made of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
+import subprocess
+import sys
 import tempfile
-from importlib.metadata import version
-from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks import again, bulk, decode, encode, heads, path, start, weights
-from benchmarks.timing import Result
+from benchmarks import report
+from benchmarks.plan import ROUNDS
 
 
 def main() -> None:
+    """Measure, write, render, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=12, help="how often each side is timed")
-    parser.add_argument("--json", type=Path, help="write the results here as well")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(ROUNDS)}")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: few rounds, with the small weights alone")
     options = parser.parse_args()
-    results: list[Result] = []
+    if unknown := set(options.names) - set(ROUNDS):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ROUNDS)}")
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = weights.vit_b_32(Path(folder) / "vit-b-32")
-        for measure in (
-            start.measure,
-            decode.measure,
-            encode.measure,
-            bulk.measure,
-            path.measure,
-            again.measure,
-            heads.measure,
-        ):
-            results += measure(checkpoint, options.rounds)
-    Console().print(_table(results))
-    if options.json:
-        facts = {"machine": _machine(), "results": [result.facts() for result in results]}
-        options.json.write_text(json.dumps(facts, indent=2) + "\n")
-
-
-def _table(results: list[Result]) -> Table:
-    table = Table(title=" · ".join(f"{key} {value}" for key, value in _machine().items()), box=None)
-    for column in ("what", "median", "quartiles", "against", "ratio"):
-        table.add_column(column)
-    for result in results:
-        table.add_row(*result.row())
-    return table
-
-
-def _machine() -> dict[str, str]:
-    return {
-        "cores": str(len(os.sched_getaffinity(0))),
-        "Python": platform.python_version(),
-        **{name: version(name) for name in ("onnxruntime", "pillow", "numpy", "torch", "transformers")},
-    }
+        for name in options.names or ROUNDS:
+            command = [sys.executable, "-m", "benchmarks.one", name, "--weights", folder]
+            subprocess.run([*command, *(["--quick"] if options.quick else [])], check=True)
+    report.main()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.decode import drawn, written
+from benchmarks.pictures import jpeg
 from benchmarks.service import write_policy
 from benchmarks.timing import Result, alternating
 from moderato.assemble import Workshop
@@ -36,7 +36,7 @@ def measure(checkpoint: Path, rounds: int) -> list[Result]:
 
 
 def _compare(moderator: Moderator, settings: Settings, size: tuple[int, int], rounds: int) -> Result:
-    some = [written(drawn(size, seed), "JPEG") for seed in range(_DRAWN)]
+    some = [jpeg(size, seed) for seed in range(_DRAWN)]
     files = [some[number % _DRAWN] for number in range(_PICTURES)]
     (need,) = moderator.ready(moderator.policy).needs.values()
     views = [view for file in files for view in _views(need.spec, file)]

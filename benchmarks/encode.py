@@ -1,8 +1,7 @@
-"""Views → embeddings: moderato's graph against transformers, and against what the cores can multiply."""
+"""Views → embeddings: each runtime and precision against transformers, and against what the cores can multiply."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from statistics import median
 
@@ -10,48 +9,74 @@ import numpy as np
 import torch
 from transformers import CLIPModel
 
-from benchmarks.timing import Result, alternating
-from moderato.encoders import open_encoder
+from benchmarks.products import Product, products
+from benchmarks.sides import THREADS, Side, sides, transformers_model
+from benchmarks.timing import Result, alternating_each
+from benchmarks.towers import flop
+from benchmarks.weights import NAMES
 from moderato.types import Views
 
-_GFLOP = 8.82  # a view of ViT-B/32: open_clip, docs/model_profile.csv
-_SIZE = 2048
+_BATCHES = {"vit-b-32": (1, 8, 16), "vit-l-14": (1, 8)}
 
 
 def measure(checkpoint: Path, rounds: int) -> list[Result]:
-    """Milliseconds a view at batches 1 and 8."""
-    threads = len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    encoder = open_encoder(checkpoint, identity="bench", threads=threads)
-    reference = CLIPModel.from_pretrained(checkpoint).eval()
+    """Milliseconds a view at several batches, and the share of the fastest product of its precision that it reaches."""
+    ours, model, peaks = sides(checkpoint), transformers_model(checkpoint), products(THREADS)
     results = []
-    for batch in (1, 8):
+    for batch in _BATCHES[checkpoint.name]:
+        about = {"encoder": NAMES[checkpoint.name], "batch": batch}
         views = Views(np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8))
         pixels = torch.tensor(views).permute(0, 3, 1, 2).float() / 255
-        own, other, product = alternating(
+        taken = alternating_each(
             rounds,
-            batch,
-            lambda views=views: encoder.encode(views),
-            lambda pixels=pixels: _reference(reference, pixels),
-            lambda batch=batch: [_multiply() for _ in range(batch)],
+            (batch, lambda pixels=pixels: _reference(model, pixels)),
+            *((batch, lambda side=side, views=views: side.encoder.encode(views)) for side in ours),
+            *((1, peak.run) for peak in peaks),
         )
-        peak = 2 * _SIZE**3 / 1e9 / median(product)
-        share = _GFLOP / median(own) / peak
-        results += [
-            Result(f"encode ViT-B/32, batch {batch}", own, "transformers, fp32", other),
-            Result(f"a product of {_SIZE} x {_SIZE} matrices", product, note=f"{share:.0%} of it in encode"),
-        ]
-    return results
+        theirs, own, multiplied = taken[0], taken[1 : 1 + len(ours)], taken[1 + len(ours) :]
+        for side, seconds in zip(ours, own, strict=True):
+            what = f"{about['encoder']}, batch {batch}, {side}"
+            results.append(Result(what, seconds, "transformers, fp32", theirs, about={**about, **side.about}))
+            results.append(_share(what, side, seconds, peaks, multiplied, about))
+        results.append(
+            Result(f"{about['encoder']}, batch {batch}, transformers", theirs, about={**about, "side": "transformers"})
+        )
+    return results + _rates(peaks, multiplied)
+
+
+def _share(
+    what: str, side: Side, seconds: list[float], peaks: list[Product], multiplied: list[list[float]], about: dict
+) -> Result:
+    """Of the product of its precision beside which it looks worst, round for round."""
+    work = flop(side.encoder.towers.vision)
+    shares = {
+        peak.library: [work / own / (peak.operations / product) for own, product in zip(seconds, times, strict=True)]
+        for peak, times in zip(peaks, multiplied, strict=True)
+        if peak.precision == side.precision
+    }
+    library = min(shares, key=lambda name: median(shares[name]))
+    return Result(
+        f"{what}: share of {library}'s product",
+        shares[library],
+        unit="share",
+        note=f"{work / 1e9:.2f} GFLOP a view",
+        about={**about, **side.about, "share": library},
+    )
+
+
+def _rates(peaks: list[Product], multiplied: list[list[float]]) -> list[Result]:
+    """What the products reached while the last batch was measured."""
+    return [
+        Result(
+            f"{peak.library}, products of {peak.precision}",
+            [peak.operations / seconds / 1e9 for seconds in times],
+            unit="GFLOP/s",
+            about={"peak": peak.library, "precision": peak.precision},
+        )
+        for peak, times in zip(peaks, multiplied, strict=True)
+    ]
 
 
 def _reference(model: CLIPModel, pixels: torch.Tensor) -> None:
     with torch.inference_mode():
         model.get_image_features(pixel_values=pixels)
-
-
-_LEFT = torch.rand(_SIZE, _SIZE)
-_RIGHT = torch.rand(_SIZE, _SIZE)
-
-
-def _multiply() -> None:
-    torch.mm(_LEFT, _RIGHT)

@@ -10,7 +10,8 @@ from multiprocessing import get_context
 
 import aiohttp
 
-_AT_A_TIME = 32  # connections of a side that asks for no more than it is answered
+MOST = 32
+"""Connections of a side that asks for no more than it is answered."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class Load:
         return len(self.latencies(200)) / self.seconds
 
 
-def asked(url: str, files: list[bytes], requests: int, rate: float | None) -> Load:
+def asked(url: str, files: list[bytes], requests: int, rate: float | None = None, at_a_time: int = MOST) -> Load:
     """Send so many pictures: so many a second, answered or not; without a rate each when another was answered."""
     with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_load, (url, files, requests, rate))
+        return pool.apply(_load, (url, files, requests, rate, at_a_time))
 
 
 def unique(files: list[bytes], mark: str, number: int) -> bytes:
@@ -46,16 +47,16 @@ def unique(files: list[bytes], mark: str, number: int) -> bytes:
     return files[number % len(files)] + mark.encode()
 
 
-def _load(url: str, files: list[bytes], requests: int, rate: float | None) -> Load:
+def _load(url: str, files: list[bytes], requests: int, rate: float | None, at_a_time: int) -> Load:
     used, began = time.process_time(), time.perf_counter()
-    answers, seconds = asyncio.run(_answers(url, files, requests, rate))
+    answers, seconds = asyncio.run(_answers(url, files, requests, rate, at_a_time))
     return Load(answers, seconds, time.process_time() - used, began)
 
 
 async def _answers(
-    url: str, files: list[bytes], requests: int, rate: float | None
+    url: str, files: list[bytes], requests: int, rate: float | None, at_a_time: int
 ) -> tuple[list[tuple[float, int]], float]:
-    turns = asyncio.Semaphore(_AT_A_TIME if rate is None else requests)
+    turns = asyncio.Semaphore(at_a_time if rate is None else requests)
     async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def ask(number: int) -> tuple[float, int]:

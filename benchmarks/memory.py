@@ -1,4 +1,4 @@
-"""What moderato takes of memory and of the disk: `python -m benchmarks.memory`.
+"""What moderato takes of memory and of the disk: `python -m benchmarks memory`.
 
 In process and as `moderato serve`, with weights of ViT-B/32's size in single precision, at most eight views together.
 Prompts are cached before, so no text tower is open. And the base installation, by its packages.
@@ -6,7 +6,6 @@ Prompts are cached before, so no text tower is open. And the base installation, 
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -17,11 +16,11 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from benchmarks import weights
 from benchmarks.load import asked
-from benchmarks.path import jpeg
+from benchmarks.pictures import jpeg
 from benchmarks.resident import PICTURES, ROWS, resident
 from benchmarks.service import memory, served, write_policy
+from benchmarks.timing import Result
 
 _SIZE = (640, 480)
 _FILES = 16
@@ -29,20 +28,22 @@ _LARGEST = 12  # packages told by name
 _BYTECODE = (".pyc", ".pyo")
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the results here as well")
-    options = parser.parse_args()
+def measure(checkpoint: Path, _: int) -> list[Result]:
+    """MB of the library, of the service, and on the disk."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        policy = write_policy(folder, weights.vit_b_32(folder / "vit-b-32"))
+        policy = write_policy(folder, checkpoint)
         _library(policy, folder / "data")  # reads the prompts
-        facts = {"library, MB": _library(policy, folder / "data"), "service, MB": _service(policy, folder / "data")}
-    facts["base installation, MB"] = installed("moderato")
-    print(json.dumps(facts, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(facts, indent=2) + "\n")
+        found = {
+            "in process": _library(policy, folder / "data"),
+            "service": _service(policy, folder / "data"),
+            "on the disk": installed("moderato"),
+        }
+    return [
+        Result(f"{where}, {what}", [size], unit="MB", about={"memory": where})
+        for where, sizes in found.items()
+        for what, size in sizes.items()
+    ]
 
 
 def _library(policy: Path, data: Path) -> dict[str, float]:
@@ -65,7 +66,10 @@ def _service(policy: Path, data: Path) -> dict[str, float]:
 def installed(package: str) -> dict[str, float]:
     """MB (of 10^6 bytes) of a package with all that it requires, without bytecode: the whole, and the largest."""
     sizes = Counter({name: _size(name) / 1e6 for name in _required(package)})
-    return {"all": round(sizes.total(), 1), **{name: round(size, 1) for name, size in sizes.most_common(_LARGEST)}}
+    return {
+        "the base installation": round(sizes.total(), 1),
+        **{name: round(size, 1) for name, size in sizes.most_common(_LARGEST)},
+    }
 
 
 def _required(package: str) -> set[str]:
@@ -93,7 +97,3 @@ def _size(package: str) -> int:
     found = distribution(package)
     files = [Path(str(found.locate_file(file))) for file in found.files or [] if file.suffix not in _BYTECODE]
     return sum(file.stat().st_size for file in files if file.is_file() and "bin" not in file.parts)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.decode import drawn, written
+from benchmarks.pictures import jpeg
 from moderato.assemble import Workshop
 from moderato.settings import Settings
 
@@ -23,7 +23,7 @@ def main() -> None:
     moderator = Workshop(Settings(data=Path(data), rows=ROWS)).moderator(policy)
     moderator.warm_up()
     taken |= {f"opened, {what}": size for what, size in resident().items()}
-    files = [written(drawn(_SIZE, seed), "JPEG") for seed in range(_FILES)]
+    files = [jpeg(_SIZE, seed) for seed in range(_FILES)]
     verdicts = moderator.check_many(files[number % _FILES] for number in range(PICTURES))
     assert not any(verdict.unscannable for verdict in verdicts)
     taken |= {f"after {PICTURES} pictures, {what}": size for what, size in resident().items()}

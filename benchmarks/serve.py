@@ -1,125 +1,161 @@
-"""The service under load: `python -m benchmarks.serve`.
+"""The service under load: over HTTP against in process, and what becomes of more than it can answer.
 
-What it does over HTTP as a share of what the library does in process, taken in turns; then several times what it can
-answer, for a while. The server is `moderato serve` with its default settings. The load comes from aiohttp in a process
-of its own, which shares the cores with the server; what it takes of them is measured and told. Weights are random, of
-ViT-B/32's size. Every request is a picture of its own bytes, so that nothing can be kept.
+In turns: many at once, then one at a time; then several times what it can answer, for a while. The server is `moderato
+serve` with its default settings. The load comes from aiohttp in a process of its own, which shares the cores with the
+server; what it takes of them is measured and told. Every request is a picture of its own bytes, so that nothing can be
+kept.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
 import psutil
 
-from benchmarks import weights
-from benchmarks.load import asked, unique
+from benchmarks.load import MOST, Load, asked, unique
 from benchmarks.pictures import jpeg
 from benchmarks.service import memory, processor, served, write_policy
+from benchmarks.timing import Result
 from moderato.assemble import Workshop
 from moderato.moderator import Moderator
 from moderato.settings import Settings
 
 _SIZE = (640, 480)
 _FILES = 32
+_PICTURES = 96  # in a turn
+_ALONE = 24  # of them one after another
+_TIMES = 5  # what is asked of it in overload, in times of what it can answer
+_OVERLOAD = 5.0  # seconds of it for each round
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.serve", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each side is timed")
-    parser.add_argument("--pictures", type=int, default=96, help="pictures in a round")
-    parser.add_argument("--overload", type=float, default=60, help="seconds of overload")
-    parser.add_argument("--times", type=float, default=5, help="what is asked, in times of what can be answered")
-    parser.add_argument("--json", type=Path, help="write the results here as well")
-    options = parser.parse_args()
+def measure(checkpoint: Path, rounds: int) -> list[Result]:
+    """Pictures a second and seconds a picture, on both sides; then latencies, refusals and memory under overload."""
     files = [jpeg(_SIZE, seed) for seed in range(_FILES)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        policy = write_policy(folder, weights.vit_b_32(folder / "vit-b-32"))
+        policy = write_policy(folder, checkpoint)
         library = Workshop(Settings(data=folder / "data")).moderator(policy)
         library.warm_up()
         with served(policy, folder / "data") as (url, process):
-            shares = share(library, url, files, process, options.rounds, options.pictures)
-            rate = median(served.rate for _, served in shares)
-            facts = {
-                "cores": len(os.sched_getaffinity(0)),
-                "library": [asdict(own) for own, _ in shares],
-                "service": [asdict(served) for _, served in shares],
-                "share": median(served.rate / own.rate for own, served in shares),
-                "share, by what a picture takes of a core": median(
-                    own.processor / served.processor for own, served in shares
-                ),
-                **overload(url, files, process, rate, options.times, options.overload),
-            }
-    print(json.dumps(facts, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(facts, indent=2) + "\n")
+            turns = _Turns(library, url, files, process)
+            pairs = [turns.together(turn) for turn in range(max(3, rounds // 3) + 1)][1:]
+            alone = [turns.alone(turn) for turn in range(max(3, rounds // 3) + 1)][1:]
+            rate = median(theirs.rate for _, theirs in pairs)
+            return [*_compared(pairs, alone), *overload(url, files, process, rate, _OVERLOAD * rounds)]
 
 
 @dataclass(frozen=True)
-class Side:
+class _Side:
     """Pictures a second, and what one of them took of a core, which tells more where others use the machine too."""
 
     rate: float
     processor: float
 
 
-def share(
-    library: Moderator, url: str, files: list[bytes], process: psutil.Process, rounds: int, pictures: int
-) -> list[tuple[Side, Side]]:
-    """In process and over HTTP, in turns; the first round warms up and does not count."""
-    rates = []
-    for turn in range(rounds + 1):
+@dataclass(frozen=True)
+class _Turns:
+    """Both sides, one after the other."""
+
+    library: Moderator
+    url: str
+    files: list[bytes]
+    process: psutil.Process
+
+    def together(self, turn: int) -> tuple[_Side, _Side]:
+        """In process and over HTTP, many pictures at once."""
         began, used = time.perf_counter(), time.process_time()
-        verdicts = list(library.check_many(unique(files, f"{turn} {n}", n) for n in range(pictures)))
-        own = Side(len(verdicts) / (time.perf_counter() - began), (time.process_time() - used) / pictures)
-        used = processor(process)
-        load = asked(url, files, pictures, None)
+        verdicts = list(self.library.check_many(self._fresh(turn, _PICTURES)))
+        own = _Side(len(verdicts) / (time.perf_counter() - began), (time.process_time() - used) / _PICTURES)
+        used = processor(self.process)
+        load = self._asked(_PICTURES, MOST)
+        return own, _Side(load.rate, (processor(self.process) - used) / _PICTURES)
+
+    def alone(self, turn: int) -> tuple[float, float]:
+        """The same, one at a time: the median seconds of each side."""
+        taken = []
+        for picture in self._fresh(-1 - turn, _ALONE):
+            began = time.perf_counter()
+            self.library.check(picture)
+            taken.append(time.perf_counter() - began)
+        return median(taken), median(self._asked(_ALONE, at_a_time=1).latencies(200))
+
+    def _fresh(self, turn: int, pictures: int) -> list[bytes]:
+        return [unique(self.files, f"{turn} {n}", n) for n in range(pictures)]
+
+    def _asked(self, pictures: int, at_a_time: int) -> Load:
+        load = asked(self.url, self.files, pictures, at_a_time=at_a_time)
         assert len(load.latencies(200)) == pictures, {status for _, status in load.answers}
-        if turn:
-            rates.append((own, Side(load.rate, (processor(process) - used) / pictures)))
-    return rates
+        return load
 
 
-def overload(
-    url: str, files: list[bytes], process: psutil.Process, rate: float, times: float, seconds: float
-) -> dict[str, object]:
+def _compared(pairs: list[tuple[_Side, _Side]], alone: list[tuple[float, float]]) -> list[Result]:
+    own, theirs = zip(*pairs, strict=True)
+    here, over = map(list, zip(*alone, strict=True))
+    return [
+        Result(
+            f"pictures over HTTP, {MOST} connections",
+            [side.rate for side in theirs],
+            "in process",
+            [side.rate for side in own],
+            unit="/s",
+            about={"serve": "rate"},
+        ),
+        Result(
+            "a core, for a picture over HTTP",
+            [side.processor for side in theirs],
+            "in process",
+            [side.processor for side in own],
+            about={"serve": "processor"},
+        ),
+        Result("a picture over HTTP, one at a time", over, "in process", here, about={"serve": "alone"}),
+    ]
+
+
+def overload(url: str, files: list[bytes], process: psutil.Process, rate: float, seconds: float) -> list[Result]:
     """Ask for several times the rate that can be answered, and what became of it."""
     before = memory(process)
-    load = asked(url, files, int(rate * times * seconds), rate * times)
+    load = asked(url, files, int(rate * _TIMES * seconds), rate * _TIMES)
     after = memory(process)
-    well = asked(url, files, 48, None)
-    accepted, refused = load.latencies(200), load.latencies(429)
+    well = asked(url, files, 2 * MOST)
     others = {status for _, status in load.answers} - {200, 429}
-    return {
-        "asked a second": rate * times,
-        "goodput, as a share of the rate": load.rate / rate,
-        "accepted": len(accepted),
-        "accepted, seconds": _spread(accepted),
-        "refused": len(refused),
-        "refused, seconds": _spread(refused),
-        "other statuses": sorted(others),
-        "generator, share of all cores": load.processor / load.seconds / len(os.sched_getaffinity(0)),
-        "memory before, MB": before,
-        "memory after, MB": after,
-        "afterwards: pictures a second, as a share of the rate": well.rate / rate,
-    }
+    assert not others, f"neither answered nor refused: {others}"
+    during = f"at {_TIMES} times the rate"
+    return [
+        Result(f"{during}: pictures answered", [load.rate], "the rate", [rate], unit="/s", about={"overload": "rate"}),
+        *_spread(f"{during}: an answer", load.latencies(200), "answer"),
+        *_spread(f"{during}: a refusal", load.latencies(429), "refusal"),
+        Result(
+            "afterwards: pictures answered", [well.rate], "the rate", [rate], unit="/s", about={"overload": "after"}
+        ),
+        *(
+            Result(
+                f"memory of {who} after it",
+                [after[who]],
+                "before it",
+                [before[who]],
+                unit="MB",
+                about={"overload": who},
+            )
+            for who in after
+        ),
+        Result(
+            "all cores, for the generator of the load",
+            [load.processor / load.seconds / len(os.sched_getaffinity(0))],
+            unit="share",
+            about={"overload": "generator"},
+        ),
+    ]
 
 
-def _spread(seconds: list[float]) -> dict[str, float]:
-    if len(seconds) < 2:
-        return {}
+def _spread(what: str, seconds: list[float], kind: str) -> list[Result]:
     cuts = quantiles(seconds, n=100, method="inclusive")
-    return {"p50": round(cuts[49], 4), "p99": round(cuts[98], 4), "max": round(max(seconds), 4)}
-
-
-if __name__ == "__main__":
-    main()
+    found = {"half of them within": cuts[49], "99 of 100 within": cuts[98], "all within": max(seconds)}
+    return [
+        Result(f"{what}, {name}", [value], note=f"{len(seconds):,} of them", about={"overload": kind, "within": name})
+        for name, value in found.items()
+    ]

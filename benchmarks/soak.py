@@ -1,9 +1,10 @@
 """Hours of mixed load, and the server's memory meanwhile: `python -m benchmarks.soak --minutes 60`.
 
 Pictures of many sizes and formats, broken ones and bombs, by several routes and dialects, a few clients that leave in
-the middle. The memory of the server and of its processes is written down every few seconds and drawn. It fails when
-memory grew: when the median of the last quarter is more than `--growth` MB above that of the second quarter (the first
-fills what is bounded: caches, heaps). Embeddings of pictures are kept in 4 MiB here, a bound that is soon reached.
+the middle. The memory of the server and of its processes is written down every few seconds; `python -m
+benchmarks.report` draws it. It fails when memory grew: when the floor of the last quarter is more than `--growth` MB
+above that of the second quarter (the first fills what is bounded: caches, heaps). Embeddings of pictures are kept in
+4 MiB here, a bound that is soon reached.
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ import argparse
 import asyncio
 import base64
 import json
-import platform
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from statistics import median
 
 import aiohttp
 import psutil
 
-from benchmarks import mixture, weights
+from benchmarks import mixture, records, weights
+from benchmarks.records import RESULTS
 from benchmarks.service import memory, served, write_policy
+from benchmarks.timing import Result
 
 _CLIENTS = 6
 _FILES = 160
@@ -44,27 +46,48 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=4, help="requests a second")
     parser.add_argument("--encoder", help="a card or a folder; random weights of ViT-B/32's size without it")
     parser.add_argument("--growth", type=float, default=10, help="MB that it may grow, for noise")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--plot", type=Path, help="draw the curve here (.svg or .png)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where they are written")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        policy = write_policy(folder, options.encoder or weights.vit_b_32(folder / "vit-b-32"))
+        policy = write_policy(folder, options.encoder or weights.checkpoint(folder, "vit-b-32"))
         with served(policy, folder / "data", _SETTINGS) as (url, process):
-            facts = asyncio.run(_soak(url, process, options.minutes * 60, options.rate))
+            looks, answers = asyncio.run(_soak(url, process, options.minutes * 60, options.rate))
             faults = [line for line in (folder / "data" / "server.log").open() if '"level": "error"' in line]
-    facts["faults"] = faults[:10]
-    if options.json:
-        options.json.write_text(json.dumps(facts, indent=1) + "\n")
-    if options.plot:
-        draw(facts, options.plot)
-    grown = {who: _growth([look[who] for look in facts["memory"]]) for who in ("server", "all processes")}
-    print(json.dumps({"answers": facts["answers"], "grown, MB": grown, "faults": len(faults)}, indent=2))
-    if faults or max(grown.values()) > options.growth:
+    results = told(looks, answers, len(faults))
+    command = f"python -m benchmarks.soak --minutes {options.minutes:g} --rate {options.rate:g}"
+    records.measured("soak", command, results).write(options.results)
+    for result in results:
+        print(*result.row())
+    print(*faults[:10])
+    grown = max(result.values[0] for result in results if result.about["soak"] == "grown" and result.unit == "MB")
+    if faults or grown > options.growth:
         sys.exit("memory grew, or something went wrong")
 
 
-async def _soak(url: str, process: psutil.Process, seconds: float, rate: float) -> dict[str, object]:
+def told(looks: Sequence[Mapping[str, float]], answers: Mapping[str, int], faults: int) -> list[Result]:
+    """What is kept: the memory at each look, how much it grew, and how many answers of each kind there were."""
+    who = [name for name in looks[0] if name != "seconds"]
+    return [
+        Result("seconds since the start", [look["seconds"] for look in looks], about={"soak": "clock"}),
+        *(Result(name, [look[name] for look in looks], unit="MB", about={"soak": "memory"}) for name in who),
+        *(
+            Result(
+                f"floor of the memory of {name}, last quarter against the second",
+                [_growth([look[name] for look in looks])],
+                unit="MB",
+                about={"soak": "grown"},
+            )
+            for name in who
+        ),
+        Result("errors in the log", [faults], unit="", about={"soak": "grown"}),
+        *(Result(what, [count], unit="answers", about={"soak": "answers"}) for what, count in sorted(answers.items())),
+    ]
+
+
+async def _soak(
+    url: str, process: psutil.Process, seconds: float, rate: float
+) -> tuple[list[dict[str, float]], Counter[str]]:
     looks: list[dict[str, float]] = []
     answers: Counter[str] = Counter()
     began = time.monotonic()
@@ -78,11 +101,7 @@ async def _soak(url: str, process: psutil.Process, seconds: float, rate: float) 
             looks.append({"seconds": round(time.monotonic() - began, 1), **memory(process)})
             await asyncio.sleep(min(_EVERY, seconds / 60))
         await asyncio.gather(*clients)
-    return {
-        "machine": {"cores": psutil.cpu_count(), "Python": platform.python_version()},
-        "answers": dict(answers),
-        "memory": looks,
-    }
+    return looks, answers
 
 
 async def _client(
@@ -156,27 +175,17 @@ def _form(pictures: list[bytes], **more: str) -> aiohttp.FormData:
     return form
 
 
-def _growth(megabytes: list[float]) -> float:
-    """From the second quarter's median to the last one's."""
+def _growth(megabytes: Sequence[float]) -> float:
+    """From the second quarter's floor to the last one's, their lowest tenth.
+
+    The text tower opens and closes, a few hundred MB each time: medians tell how long it was open, floors what stays.
+    """
     quarter = len(megabytes) // 4
-    return round(median(megabytes[-quarter:]) - median(megabytes[quarter : 2 * quarter]), 1)
+    return round(_floor(megabytes[-quarter:]) - _floor(megabytes[quarter : 2 * quarter]), 1)
 
 
-def draw(facts: dict, file: Path) -> None:
-    """The curve."""
-    from matplotlib.figure import Figure  # only this function draws
-
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    minutes = [look["seconds"] / 60 for look in facts["memory"]]
-    for who, colour in (("all processes", "#888888"), ("server", "#1f6feb")):
-        axes.plot(minutes, [look[who] for look in facts["memory"]], label=who, color=colour, linewidth=1)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("minutes")
-    axes.set_ylabel("MB in memory")
-    axes.legend(frameon=False, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file)
+def _floor(megabytes: Sequence[float]) -> float:
+    return sorted(megabytes)[len(megabytes) // 10]
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def measure(checkpoint: Path, rounds: int) -> list[Result]:
             "start to first verdict, ViT-B/32, prompts cached": _FIRST.format(policy=str(policy)),
         }
         times = alternating(max(3, rounds // 2), 1, *(lambda code=code: _run(code, data) for code in codes.values()))
-    return [Result(what, seconds) for what, seconds in zip(codes, times, strict=True)]
+    return [Result(what, seconds, about={"start": what}) for what, seconds in zip(codes, times, strict=True)]
 
 
 def _run(code: str, data: str) -> None:

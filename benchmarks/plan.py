@@ -1,0 +1,19 @@
+"""What is measured, and how often: a benchmark is the module of its name, with `measure(checkpoint, rounds)`."""
+
+from __future__ import annotations
+
+ROUNDS = {
+    "start": {"vit-b-32": 12},
+    "decode": {"vit-b-32": 12},
+    "encode": {"vit-b-32": 12, "vit-l-14": 4},
+    "path": {"vit-b-32": 9, "vit-l-14": 4},
+    "bulk": {"vit-b-32": 9},
+    "again": {"vit-b-32": 12},
+    "heads": {"vit-b-32": 12},
+    "serve": {"vit-b-32": 12},
+    "processes": {"vit-b-32": 12},
+    "memory": {"vit-b-32": 1},
+}
+"""How often each side is timed, by benchmark and by the size of the weights; the order in which they run."""
+QUICK = 3
+"""Rounds of a quick look, with the small weights alone."""
