@@ -6,6 +6,7 @@ measured comes from a record, so that the page cannot say anything else.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -176,6 +177,12 @@ def _soak(found: Mapping[str, Record]) -> str:
     return f"![Memory over time](performance/soak.svg)\n\n{rows}"
 
 
+def _published(_: Mapping[str, Record]) -> str:
+    entries = tomllib.loads((Path(__file__).parent / "published.toml").read_text())["gpu"]
+    rows = ((f"[{one['name']}]({one['source']})", one["with"], f"{one['rate']:,}", str(one["date"])) for one in entries)
+    return _table(("who", "with what", "a second", "read"), rows)
+
+
 def _results(results: Iterable[Result]) -> str:
     return _table(("what", "median", "quartiles", "against", "compared"), (result.row() for result in results))
 
@@ -196,6 +203,7 @@ _BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
     "cost": _cost,
     "cost_size": lambda _: _SIZE,
     "soak": _soak,
+    "published": _published,
 }
 
 
