@@ -65,7 +65,11 @@ def core_rates(path: Record, encoder: str, size: str) -> Mapping[str, tuple[Resu
         precision = result.about.get("precision")
         if precision and (precision not in best or result.median < best[precision].median):
             best[precision] = result
-    return {precision: (result, 1 / result.median / cores) for precision, result in best.items()}
+    return {precision: (result, 1 / result.median / cores) for precision, result in sorted(best.items(), key=_slowest)}
+
+
+def _slowest(entry: tuple[str, Result]) -> float:
+    return -entry[1].median
 
 
 @cache

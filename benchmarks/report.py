@@ -6,6 +6,7 @@ measured comes from a record, so that the page cannot say anything else.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -153,19 +154,20 @@ def _peaks(found: Mapping[str, Record]) -> str:
 
 
 def _cost(found: Mapping[str, Record]) -> str:
-    """A row for a machine and a precision; dollars for a thousand."""
+    """A row for a machine, a column for a precision; dollars for a thousand at each share of the day."""
     if "path" not in found:
         return _MISSING
+    rates = core_rates(found["path"], _ENCODERS[0], _SIZE)
     rows = []
-    for precision, (result, core_rate) in core_rates(found["path"], _ENCODERS[0], _SIZE).items():
-        for one in rented():
-            costs = (f"${one.thousand(core_rate, busy):.4f}" for busy in BUSY)
-            name = f"[{one.name}]({one.source}), {one.kind}, {one.cores} core{'s' if one.cores > 1 else ''}"
-            side = f"{_ENCODERS[0]}, {result.about['runtime']} {precision}"
-            rows.append((name, f"${one.hour:.4f} an hour, {one.date}", side, *costs))
-    rows += [(f"[{one.name}]({one.source})", one.date, "", *(f"${one.thousand:.2f}",) * len(BUSY)) for one in sold()]
-    busy = (f"busy {told(share, 'share')} of the time" for share in BUSY)
-    return _table(("where", "price", "with what", *busy), rows)
+    for one in rented():
+        name = f"[{one.name}]({one.source}), {one.kind}, {one.cores} core{'s' if one.cores > 1 else ''}"
+        costs = (", ".join(f"${one.thousand(core_rate, busy):.4f}" for busy in BUSY) for _, core_rate in rates.values())
+        rows.append((name, f"${one.hour:.4f} an hour", one.date, *costs))
+    for vendor in sold():
+        prices = (f"${vendor.thousand:.2f}",) * len(rates)
+        rows.append((f"[{vendor.name}]({vendor.source})", "a thousand pictures", vendor.date, *prices))
+    sides = (f"{_ENCODERS[0]}, {result.about['runtime']} {precision}" for precision, (result, _) in rates.items())
+    return _table(("where", "price", "as of", *sides), rows)
 
 
 def _soak(found: Mapping[str, Record]) -> str:
@@ -174,6 +176,12 @@ def _soak(found: Mapping[str, Record]) -> str:
     record = found["soak"]
     rows = _results([*record.find(soak="grown"), *record.find(soak="answers")])
     return f"![Memory over time](performance/soak.svg)\n\n{rows}"
+
+
+def _published(_: Mapping[str, Record]) -> str:
+    entries = tomllib.loads((Path(__file__).parent / "published.toml").read_text())["gpu"]
+    rows = ((f"[{one['name']}]({one['source']})", one["with"], f"{one['rate']:,}", str(one["date"])) for one in entries)
+    return _table(("who", "with what", "a second", "as of"), rows)
 
 
 def _results(results: Iterable[Result]) -> str:
@@ -195,7 +203,9 @@ _BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
     "peaks": _peaks,
     "cost": _cost,
     "cost_size": lambda _: _SIZE,
+    "busy": lambda _: " and ".join(told(share, "share") for share in BUSY),
     "soak": _soak,
+    "published": _published,
 }
 
 
