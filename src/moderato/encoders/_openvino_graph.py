@@ -1,8 +1,7 @@
 """Towers as nodes of an OpenVINO graph; `openvino.py` runs it.
 
-Attention is decomposed and norms are a normalisation, a product and a sum: the CPU plugin fuses them, and would take
-its own operators for both apart again. A layer in whole numbers is a `FakeQuantize` before a product with int8 weights;
-the plugin computes the two in int8.
+Norms are a normalisation, a product and a sum, which the CPU plugin fuses. A layer in whole numbers is a
+`FakeQuantize` before a product with int8 weights; the plugin computes the two in int8.
 """
 
 from __future__ import annotations
