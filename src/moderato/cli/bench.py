@@ -187,7 +187,7 @@ def _judged_by(entry: Entry) -> str:
 
 
 def _flipped(flip: Flip) -> str:
-    scores = " → ".join("none" if score is None else f"{score:.3f}" for score in (flip.score_before, flip.score_after))
+    scores = " → ".join("none" if score is None else f"{score:.4f}" for score in (flip.score_before, flip.score_after))
     return f"{flip.picture}: {flip.before} → {flip.after} ({flip.label} {scores})"
 
 
