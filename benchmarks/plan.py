@@ -5,8 +5,8 @@ from __future__ import annotations
 ROUNDS = {
     "start": {"vit-b-32": 12},
     "decode": {"vit-b-32": 12},
-    "encode": {"vit-b-32": 12, "vit-l-14": 4},
-    "path": {"vit-b-32": 9, "vit-l-14": 4},
+    "encode": {"vit-b-32": 7, "vit-l-14": 2},
+    "path": {"vit-b-32": 5, "vit-l-14": 2},
     "bulk": {"vit-b-32": 9},
     "again": {"vit-b-32": 12},
     "heads": {"vit-b-32": 12},
