@@ -37,7 +37,7 @@ def serve(
 
     One process answers, on all cores, which is the least memory and usually the
     fastest. Each of several --workers holds weights of its own: with a ViT-B/32
-    some 500 MB more. docs/observing.md has more.
+    some 500 MB more. docs/observing.md and docs/performance.md have more.
     """
     _refuse_unguarded(host, open_to_all or bool(_keys().all()))
     ours = listening(host, port)
