@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.pictures import jpeg, prepared
-from benchmarks.timing import alternating
+from benchmarks.timing import alternating, alternating_each
 from benchmarks.towers import clip_tower, flop
 from moderato.encoders import torch as runtime
 from moderato.encoders._towers import VisionTower
@@ -38,6 +38,7 @@ from moderato.types import Views, ViewSpec
 
 _SIZES = ((640, 480), (4000, 3000))
 _DECODED = 64  # pictures that the device decodes at a time: 2 GB of the larger size
+_PRODUCTS = 8  # in a round
 
 Stages = dict[str, Callable[[], object]]
 """What is timed: `prepared`, `encoded`, and `both`."""
@@ -51,6 +52,8 @@ class Plan:
     batches: tuple[int, ...]
     product: int
     """Side of the square matrices whose product is the peak."""
+    views: int
+    """In a round of a side, as many batches as that takes: a device that was idle begins slowly."""
     pictures: int
     """Of the smaller size; of the larger an eighth."""
 
@@ -110,11 +113,11 @@ def _full() -> Plan:
         "ViT-B/32": clip_tower(width=768, layers=12, heads=12, dim=512, patch=32),
         "ViT-L/14": clip_tower(width=1024, layers=24, heads=16, dim=768, patch=14),
     }
-    return Plan(towers, (1, 8, 32, 128, 256), 8192, 4096)
+    return Plan(towers, (1, 8, 32, 128, 256), 8192, 512, 4096)
 
 
 def _small() -> Plan:
-    return Plan({"a small ViT/32": clip_tower(width=192, layers=2, heads=3, dim=64, patch=32)}, (1, 8), 1024, 32)
+    return Plan({"a small ViT/32": clip_tower(width=192, layers=2, heads=3, dim=64, patch=32)}, (1, 8), 1024, 8, 32)
 
 
 def _opened(tower: VisionTower) -> Opened:
@@ -147,15 +150,16 @@ def _encoding(plan: Plan, name: str, opened: Opened, rounds: int) -> Iterator[Ra
         views = np.random.default_rng(0).integers(0, 256, (batch, tower.side, tower.side, 3), dtype=np.uint8)
         there = torch.from_numpy(views).to(runtime.device())
         pixels = torch.from_numpy(views).permute(0, 3, 1, 2).float() / 255
-        sides = (
+        calls = (
             partial(opened.project, Views(views)),
             lambda there=there: opened.run(there).cpu(),
             partial(loop, pixels),
-            multiply,
         )
-        *seconds, products = alternating(rounds, batch, *sides)
+        times = max(1, plan.views // batch)
+        sides = [(times * batch, partial(_repeat, times, call)) for call in calls]
+        *seconds, products = alternating_each(rounds, *sides, (_PRODUCTS, partial(_repeat, _PRODUCTS, multiply)))
         own, inside, other = ([1 / second for second in side] for side in seconds)
-        peaks = [2 * plan.product**3 / (second * batch) for second in products]  # one product, whatever the batch
+        peaks = [2 * plan.product**3 / second for second in products]
         ratio = median(ours / theirs for ours, theirs in zip(own, other, strict=True))
         what = f"{name}, batch {batch}"
         yield Rate(f"{what}: embeddings/s", own, _share(tower, own, peaks))
@@ -163,6 +167,11 @@ def _encoding(plan: Plan, name: str, opened: Opened, rounds: int) -> Iterator[Ra
         yield Rate(f"{what}: {whose}", other, f"ours is {ratio:.2f}x as fast")
         side = f"{plan.product} x {plan.product}"
         yield Rate(f"TFLOP/s of a product of {side}, {_precision()}", [peak / 1e12 for peak in peaks])
+
+
+def _repeat(times: int, call: Callable[[], object]) -> None:
+    for _ in range(times):
+        call()
 
 
 def _share(tower: VisionTower, rates: Sequence[float], peaks: Sequence[float]) -> str:
