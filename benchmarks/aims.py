@@ -14,6 +14,8 @@ _ALONE = 1.2  # times what a view takes among eight
 _BATCH, _MOST = 8, 16  # `rows` is 16 unless it is set
 _CREDIBLE = 1.05  # of a product of matrices: more is only reached when something else slowed the product
 
+_ROUNDED = 0.01  # what is missed by less is not missed by nothing
+
 _ENCODER, _SIZE = "ViT-B/32", "640 x 480"
 
 
@@ -48,7 +50,9 @@ class Aim:
         wanted = f"{'at most' if self.at_most else 'at least'} {told(self.wanted, self.unit)}"
         if self.got is None:
             return (self.what, wanted, "", "not measured")
-        missed = "not credible, disturbed" if self.disturbed else f"**missed** by {abs(self.got / self.wanted - 1):.1%}"
+        short = abs(self.got / self.wanted - 1)
+        by = f"{short:.0%}" if short >= _ROUNDED else f"less than {_ROUNDED:.0%}"
+        missed = "not credible, disturbed" if self.disturbed else f"**missed** by {by}"
         verdict = "met" if self.met else missed.replace("%", " %")
         return (self.what, wanted, f"{told(self.got, self.unit)}{f' ({self.by})' if self.by else ''}", verdict)
 
