@@ -21,7 +21,7 @@ from moderato.bench.choose import RUNTIMES, Choices
 from moderato.bench.gate import MOST_FLIPS, Comparison, Flip, _flip, compare, enough, refusal, upper_bound
 from moderato.bench.measure import Candidate, Plan, Subject, measure, steps
 from moderato.bench.pictures import LEAST, MOST, Album, check_enough, fill, pictures_in
-from moderato.bench.record import Entry, Machine, Row, Speed, best, find, keep, made, processor, read
+from moderato.bench.record import MADE, Entry, Machine, Row, Speed, best, find, keep, processor, read
 from moderato.bench.worker import Memory, Worker
 from moderato.cards import encoder_card
 from moderato.encoders import Parity
@@ -362,7 +362,7 @@ def test_what_is_hardly_faster_does_not_replace_what_is_exact() -> None:
 
 
 def entry(**changes: object) -> Entry:
-    made_here = Entry("tiny", "space", HERE, made(), "2026-01-01T00:00:00+00:00", "demo", None, 8, 0, "", ROWS, {})
+    made_here = Entry("tiny", "space", HERE, MADE, "2026-01-01T00:00:00+00:00", "demo", None, 8, 0, "", ROWS, {})
     return replace(made_here, **changes).decided()  # type: ignore[arg-type]
 
 

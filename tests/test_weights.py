@@ -136,7 +136,7 @@ def test_an_ordinary_start_reads_locks_and_writes_nothing(
 
     monkeypatch.setattr(_files.hashlib, "file_digest", refuse)
     monkeypatch.setattr(weights, "FileLock", refuse)
-    monkeypatch.setattr(weights.os, "replace", refuse)
+    monkeypatch.setattr(weights, "replacing", refuse)
     monkeypatch.setattr(weights.httpx, "Client", refuse)
     assert store.path("clip", CLIP) == folder
 

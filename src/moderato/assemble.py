@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import cast
@@ -259,7 +259,7 @@ class Workshop:
         return {**here, own.name: own}
 
     def _open(self, folder: Path, name: str, card: EncoderCard | None = None) -> Encoder:
-        space = partial(self._space, folder, card)
+        space = cache(partial(self._space, folder, card))  # it reads the headers of all files
         execution = self.choices.execution(name, space)
         return open_encoder(
             folder,

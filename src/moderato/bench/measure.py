@@ -16,7 +16,7 @@ import numpy as np
 
 from moderato.bench.gate import Comparison, compare, refusal
 from moderato.bench.pictures import Album, batches
-from moderato.bench.record import Entry, Machine, Row, Speed, made
+from moderato.bench.record import MADE, Entry, Machine, Row, Speed
 from moderato.bench.worker import Open, Worker
 from moderato.encoders import Ranges
 from moderato.errors import ExecutionError
@@ -129,7 +129,7 @@ class _Turns:
             encoder=self.subject.encoder,
             space=self.subject.space,
             machine=self.plan.machine,
-            made=made(),
+            made=MADE,
             when=datetime.now(UTC).isoformat(timespec="seconds"),
             policy=self.judge.policy.name,
             place=str(self.album.place) if self.album.place else None,

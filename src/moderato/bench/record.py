@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from hashlib import sha256
@@ -21,11 +19,13 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from moderato.bench.gate import Comparison
+from moderato.bench.proc import table
 from moderato.bench.worker import Memory
+from moderato.files import replacing
 from moderato.types import Precision
 
 _LOG = logging.getLogger(__name__)
-_MADE = "1"
+MADE = "1"
 """Raise the number when the graphs of a runtime change, or what is measured: older entries are then not used."""
 _KEPT = 50
 _WORTH = 1.05
@@ -121,7 +121,7 @@ class Entry:
         """Why it says nothing about this machine and these graphs, as part of a sentence; None when it does."""
         if self.machine != machine:
             return "it was measured on another machine, or with other threads"
-        return None if self.made == _MADE else "it was measured by another version of moderato"
+        return None if self.made == MADE else "it was measured by another version of moderato"
 
 
 def best(rows: Sequence[Row], runtime: str = "auto", precision: str = "auto") -> Row:
@@ -159,16 +159,16 @@ def keep(file: Path, entries: Iterable[Entry]) -> None:
     fresh = {entry.key: entry for entry in entries}
     kept = [entry for entry in read(file) if entry.key not in fresh]
     values = [asdict(entry) for entry in [*kept, *fresh.values()][-_KEPT:]]
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
     file.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(values, indent=1), "utf-8")
-    os.replace(part, file)
+    with replacing(file) as part:
+        part.write_text(json.dumps(values, indent=1), "utf-8")
 
 
 def read(file: Path) -> list[Entry]:
     """All entries; none of a file that is missing or damaged."""
     try:
-        return TypeAdapter(list[Entry]).validate_json(file.read_bytes())
+        stored = file.read_bytes()  # most have none, and a validator takes longer to build than that to be seen
+        return TypeAdapter(list[Entry]).validate_json(stored)
     except FileNotFoundError:
         return []
     except (OSError, ValidationError) as error:
@@ -193,20 +193,11 @@ def find(entries: Sequence[Entry], encoder: str, space: str, machine: Machine) -
     return why
 
 
-def made() -> str:
-    """What an entry that is made now says of how it was made."""
-    return _MADE
-
-
 @cache
 def processor() -> str:
     """What the processor is called, and a digest of what it can do."""
-    with suppress(OSError):
-        facts: dict[str, str] = {}
-        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
-            key, _, value = line.partition(":")
-            facts.setdefault(key.strip(), value.strip())
-        if features := facts.get("flags") or facts.get("Features"):
-            name = facts.get("model name") or platform.machine()
-            return f"{name} ({sha256(features.encode()).hexdigest()[:8]})"
+    facts = table(Path("/proc/cpuinfo"))
+    if features := facts.get("flags") or facts.get("Features"):
+        name = facts.get("model name") or platform.machine()
+        return f"{name} ({sha256(features.encode()).hexdigest()[:8]})"
     return platform.processor() or platform.machine()

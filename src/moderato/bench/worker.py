@@ -15,6 +15,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from moderato.bench.pictures import batches
+from moderato.bench.proc import table
 from moderato.encoders import Encoder, Ranges
 from moderato.errors import ExecutionError, ModeratoError
 from moderato.types import Rows, Views
@@ -153,10 +154,7 @@ class _Seat:
 
 def _status(field: str) -> float:
     """A line of Linux's /proc/self/status, in MiB; 0 elsewhere."""
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith(f"{field}:")).split()[1]) / 1024
-    return 0.0
+    return int(table(Path("/proc/self/status")).get(field, "0 kB").split()[0]) / 1024
 
 
 def _most() -> float:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from moderato.assemble import Workshop
+from moderato.bench.proc import table
 from moderato.doctor import Finding
 
 _PROC = Path("/proc")
@@ -40,7 +41,7 @@ def examine(workshop: Workshop) -> Iterator[Finding]:
 
 
 def _processor() -> Finding:
-    facts = _table("cpuinfo")
+    facts = table(_PROC / "cpuinfo")
     flags = (facts.get("flags") or facts.get("Features") or "").split()
     features = list(dict.fromkeys(_FEATURES[flag] for flag in _FEATURES if flag in flags))
     name = facts.get("model name") or platform.processor() or platform.machine()
@@ -64,7 +65,7 @@ def _cores(threads: int) -> Finding:
 
 
 def _memory() -> Finding:
-    facts = _table("meminfo")
+    facts = table(_PROC / "meminfo")
     if not {"MemTotal", "MemAvailable"} <= facts.keys():
         return Finding("memory", "note", f"not told on {platform.system()}")
     total, free = (int(facts[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
@@ -72,16 +73,6 @@ def _memory() -> Finding:
     allowed = min(limits, default=total)
     within = f"; a cgroup allows {_gib(allowed)}" if allowed < total else ""
     return Finding("memory", "well", f"{_gib(total)}, of which {_gib(free)} free{within}")
-
-
-def _table(name: str) -> dict[str, str]:
-    """The lines `name: value` of a file in /proc; of a name that comes again, as of the second core, the first."""
-    table: dict[str, str] = {}
-    with suppress(OSError):
-        for line in (_PROC / name).read_text("utf-8", "replace").splitlines():
-            key, _, value = line.partition(":")
-            table.setdefault(key.strip(), value.strip())
-    return table
 
 
 def _quota() -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from moderato import plugins
 from moderato.assemble import Workshop
-from moderato.bench.choose import AUTO, EXACT
+from moderato.bench.choose import AUTO, EXACT, RUNTIMES
 from moderato.bench.record import Entry
 from moderato.cards import encoder_card
 from moderato.doctor import Finding
@@ -20,14 +19,13 @@ from moderato.encoders import Encoder, open_encoder
 from moderato.errors import MissingExtra, ModeratoError
 from moderato.types import Embeddings, Views
 
-_PACKAGE = "moderato.encoders"
 _GOLDEN = Path(__file__).parent / "golden.npz"
 """`views` uint8 (8, 48, 48, 3) and their `embeddings` float32 (8, 128), `prompts` (8) and their embeddings `texts`, by
 the code in PyTorch that trained the built-in encoder (`tools/doctor`)."""
 _ENCODER = "tiny"
 _FAR = 1e-3  # fp32 by another order of additions is off by 1e-6, a tower with one thing wrong by 1e-2 and more
 _LIBRARIES = {"onnx": "onnxruntime"}
-"""What executes, where it has another name than the runtime."""
+"""What is installed for it, where that has another name than the runtime."""
 
 
 def examine(workshop: Workshop) -> Iterator[Finding]:
@@ -37,7 +35,7 @@ def examine(workshop: Workshop) -> Iterator[Finding]:
     used = {choices.runtime}
     if choices.runtime == AUTO:
         used = {EXACT[0], *(entry.chosen.runtime for entry, stale in measured if not stale)}
-    for name in dict.fromkeys([*plugins.names(_PACKAGE), *sorted(used)]):
+    for name in dict.fromkeys([*plugins.names(RUNTIMES), *sorted(used)]):
         yield (found := _found(name, name in used))
         if name in used and found.state == "well":
             yield _parity(name, workshop.settings.threads)
@@ -54,7 +52,7 @@ def _chosen(entry: Entry, stale: str | None) -> Finding:
 def _found(name: str, is_used: bool) -> Finding:
     use = ", in use" if is_used else ""
     try:
-        plugins.load(_PACKAGE, name)
+        runtime = plugins.load(RUNTIMES, name)
     except ModeratoError as error:
         is_needless = isinstance(error, MissingExtra) and not is_used
         return Finding(name, "note" if is_needless else "wrong", str(error))
@@ -62,14 +60,7 @@ def _found(name: str, is_used: bool) -> Finding:
         broken = f"cannot be loaded: {type(error).__name__}: {error}"
         library = _LIBRARIES.get(name, name)
         return Finding(name, "wrong" if is_used else "note", broken, f"pip install --force-reinstall {library}")
-    return Finding(name, "well", f"{_version(_LIBRARIES.get(name, name))}{use}")
-
-
-def _version(library: str) -> str:
-    try:
-        return f"{library} {version(library)}"
-    except PackageNotFoundError:  # installed by other means than a wheel, as by a distribution
-        return library
+    return Finding(name, "well", f"{runtime.VERSION}{use}")
 
 
 def _parity(name: str, threads: int) -> Finding:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 
 from moderato.encoders._towers import Towers
+from moderato.files import replacing
 
 _KEPT = 100
 
@@ -43,8 +43,7 @@ def _read(memory: Path | None) -> dict[str, str]:
 
 
 def _write(memory: Path, known: dict[str, str]) -> None:
-    part = memory.with_name(f"{memory.name}.{os.getpid()}.part")
     with suppress(OSError):  # a read-only data folder costs time, nothing else
         memory.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(dict(list(known.items())[-_KEPT:]), indent=2), "utf-8")
-        os.replace(part, memory)
+        with replacing(memory) as part:
+            part.write_text(json.dumps(dict(list(known.items())[-_KEPT:]), indent=2), "utf-8")

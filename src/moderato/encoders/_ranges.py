@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderato.errors import WeightsError
+from moderato.files import replacing
 
 Array = NDArray[np.float32]
 
@@ -46,16 +45,11 @@ class Ranges:
     def save(self, file: Path) -> None:
         """Write them as an `.npz` file, some 1 MB for ViT-B. Raises `WeightsError` when it cannot be written."""
         arrays = {name: np.stack([of.low, of.high, of.mean]) for name, of in self.layers.items()}
-        part = file.with_name(f"{file.name}.{os.getpid()}.part")
         try:
-            with part.open("wb") as stream:
+            with replacing(file) as part, part.open("wb") as stream:
                 np.savez(stream, space=np.array(self.space), **arrays)  # type: ignore[arg-type]
-            os.replace(part, file)
         except OSError as error:
             raise WeightsError(f"{file}: the ranges cannot be written ({error}).") from error
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
 
     @classmethod
     def read(cls, file: Path) -> Ranges:

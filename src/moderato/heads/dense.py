@@ -38,7 +38,6 @@ So this writes one that reads::
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +49,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from moderato.cards import HeadCard
 from moderato.errors import CardError, WeightsError
+from moderato.files import replacing
 from moderato.heads import Head
 from moderato.heads._tensors import checked, read_safetensors, write_safetensors
 from moderato.layers import Affine, Floats, Layer, Linear, Network, Output, Relu
@@ -129,14 +129,11 @@ def write(head: Head, file: Path) -> None:
         "licence": head.licence,
         "measured": head.measured,
     }
-    part = file.with_name(f"{file.name}.part")
     try:
-        write_safetensors(part, {name: checked(file, name, array) for name, array in tensors.items()}, metadata)
-        os.replace(part, file)
+        with replacing(file) as part:
+            write_safetensors(part, {name: checked(file, name, array) for name, array in tensors.items()}, metadata)
     except OSError as error:
         raise WeightsError(f"{file} cannot be written ({error}).") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _read_facts(file: Path, metadata: Mapping[str, str]) -> _Facts:

@@ -26,7 +26,6 @@ from moderato.types import Encoded, Place, Rows, ViewSpec
 _LOG = logging.getLogger(__name__)
 _MADE = "views 3"
 """Raise the number when decoding or cutting changes: what is kept is then of other views."""
-_PRECISION = "float32"
 _BYTES_OF_ENTRY = 700  # of memory, beside its rows and places; both as tracemalloc told
 _BYTES_OF_PLACE = 340
 
@@ -110,8 +109,8 @@ def _bytes_of(encoded: Encoded) -> int:
 
 
 def key_of(digest: str, limits: object, spec: ViewSpec, space: str) -> str:
-    """What the rows of a source are found by; `space` is the encoder's."""
-    return sha256(repr((_MADE, digest, limits, spec, space, _PRECISION)).encode()).hexdigest()
+    """What the rows of a source are found by; `space` is the encoder's, and tells the precision."""
+    return sha256(repr((_MADE, digest, limits, spec, space)).encode()).hexdigest()
 
 
 def _packed(encoded: Encoded) -> bytes:

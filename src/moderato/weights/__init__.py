@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +27,7 @@ from filelock import FileLock, Timeout
 from huggingface_hub import constants
 
 from moderato.errors import CardError, WeightsError
+from moderato.files import replacing
 from moderato.weights._download import download, public
 from moderato.weights._files import File, HashError, check, copy
 from moderato.weights._hub import authorization, cached_path, find_at_hub, find_cached
@@ -297,9 +297,8 @@ class _Model:
         return record
 
     def save(self, record: _Record) -> None:
-        part = self.book.with_suffix(".part")
-        part.write_text(json.dumps(asdict(record), indent=2))
-        os.replace(part, self.book)
+        with replacing(self.book) as part:
+            part.write_text(json.dumps(asdict(record), indent=2))
 
     @contextmanager
     def translated(self) -> Iterator[None]:
