@@ -19,15 +19,11 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPModel
 
 from benchmarks.pictures import jpeg
-from benchmarks.sides import THREADS, Side, sides, transformers_model
+from benchmarks.sides import LABELS, Side, moderator, sides, transformers_model
 from benchmarks.timing import Result, alternating_each, told
 from benchmarks.weights import NAMES
-from moderato.assemble import Workshop
 from moderato.moderator import Moderator
-from moderato.policy import read_policy
-from moderato.settings import Settings
 
-_LABELS = ["nsfw", "sfw"]
 _IDS = ((49406, 1, 2, 49407), (49406, 3, 4, 49407))
 _SMALL, _CAMERA = (640, 480), (4000, 3000)
 _FILES = 4
@@ -44,7 +40,7 @@ class _Load:
 
 
 _LOADS = {
-    "vit-b-32": (_Load(_SMALL, ours=32, thesis=8, batch=32), _Load(_CAMERA, ours=16, thesis=4, batch=8)),
+    "vit-b-32": (_Load(_SMALL, ours=64, thesis=8, batch=32), _Load(_CAMERA, ours=32, thesis=4, batch=8)),
     "vit-l-14": (_Load(_SMALL, ours=8, thesis=2, batch=8),),
 }
 
@@ -101,7 +97,7 @@ class _Judged:
     def judge(self, files: Sequence[bytes]) -> None:
         """All of them."""
         before, began = self._moderator.times.seconds["encode"], perf_counter()
-        for answer in self._moderator.classify_many(files, _LABELS):
+        for answer in self._moderator.classify_many(files, LABELS):
             assert not answer.unscannable
         self._shares.append((self._moderator.times.seconds["encode"] - before) / (perf_counter() - began))
 
@@ -113,7 +109,7 @@ class _Judged:
 
 def _compare(checkpoint: Path, load: _Load, rounds: int, ours: Sequence[Side], theirs: _Transformers) -> list[Result]:
     files = [jpeg(load.size, seed) for seed in range(_FILES)]
-    judged = [_Judged(_moderator(checkpoint, side)) for side in ours]
+    judged = [_Judged(moderator(checkpoint, side)) for side in ours]
     thesis, batched, *own = alternating_each(
         rounds,
         (load.thesis, lambda: theirs.thesis(_some(files, load.thesis))),
@@ -143,10 +139,3 @@ def _compare(checkpoint: Path, load: _Load, rounds: int, ours: Sequence[Side], t
 
 def _some(files: Sequence[bytes], number: int) -> list[bytes]:
     return [files[n % len(files)] for n in range(number)]
-
-
-def _moderator(checkpoint: Path, side: Side) -> Moderator:
-    heads = Workshop(Settings(data=checkpoint / "data")).head
-    return Moderator(
-        read_policy("demo"), lambda _: side.encoder, heads, lambda _: (), encoder=str(checkpoint), threads=THREADS
-    )

@@ -153,6 +153,17 @@ def _peaks(found: Mapping[str, Record]) -> str:
     return _results(result for result in found["encode"].results if "peak" in result.about)
 
 
+def _profile(found: Mapping[str, Record]) -> str:
+    """A row for a kind of operation, a column for a precision."""
+    if "profile" not in found:
+        return _MISSING
+    results = found["profile"].results
+    cells = {tuple(result.about.values()): f"{told(result.median, 's')}, {result.note}" for result in results}
+    precisions, kinds = (list(dict.fromkeys(result.about[key] for result in results)) for key in ("precision", "kind"))
+    rows = ((kind, *(cells.get((precision, kind), "") for precision in precisions)) for kind in kinds)
+    return _table(("a view of a batch, openvino", *precisions), rows)
+
+
 def _cost(found: Mapping[str, Record]) -> str:
     """A row for a machine, a column for a precision; dollars for a thousand at each share of the day."""
     if "path" not in found:
@@ -201,6 +212,7 @@ _BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
     "path": _path,
     "encode": _encode,
     "peaks": _peaks,
+    "profile": _profile,
     "cost": _cost,
     "cost_size": lambda _: _SIZE,
     "busy": lambda _: " and ".join(told(share, "share") for share in BUSY),

@@ -73,8 +73,8 @@ class OnnxGraph:
         """See `Graph.pixels`."""
         tower = self._vision
         side, patch = tower.grid, tower.patch
-        pixels = self.reshape("views", [-1, side, patch, side, patch, 3])
-        pixels = self.node("Transpose", pixels, perm=[0, 1, 3, 2, 4, 5])
+        lines = self.reshape("views", [-1, side, patch, side, patch * 3])
+        pixels = self.node("Transpose", lines, perm=[0, 1, 3, 2, 4])
         return self.node("Cast", self.reshape(pixels, [-1, patch * patch * 3]), to=TensorProto.FLOAT)
 
     def place(self, patches: str) -> str:

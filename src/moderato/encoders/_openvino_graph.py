@@ -39,6 +39,16 @@ def has_bf16() -> bool:
     return bool(openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT") == openvino.Type.bf16)
 
 
+def hints(threads: int, between: str) -> dict[str, Any]:
+    """What the plugin is told; see `OpenVinoGraph.compile`."""
+    return {
+        "INFERENCE_PRECISION_HINT": between,
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",  # one call at a time, which uses all threads
+        "ENABLE_CPU_PINNING": False,  # the cores are shared with those who prepare pictures
+    }
+
+
 class OpenVinoGraph:
     """A graph being written: the operations of `_blocks.Graph`, whose handles are outputs of nodes.
 
@@ -60,14 +70,7 @@ class OpenVinoGraph:
 
     def compile(self, output: Output, threads: int, between: str) -> Run:
         """What was written, with one result; `between`, f32 or bf16, is what is computed in where nothing is int8."""
-        facts = {
-            "INFERENCE_PRECISION_HINT": between,
-            "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",  # one call at a time, which uses all threads
-            "ENABLE_CPU_PINNING": False,  # the cores are shared with those who prepare pictures
-        }
-        model = openvino.Model([ops.result(output)], list(self.inputs.values()), "tower")
-        compiled = openvino.Core().compile_model(model, "CPU", facts)
+        compiled = openvino.Core().compile_model(self.model(output), "CPU", hints(threads, between))
         tower, kept, met = self.tower, self._kept, set[int]()
         tower.tensors.release()
 
@@ -81,12 +84,16 @@ class OpenVinoGraph:
 
         return run
 
+    def model(self, output: Output) -> openvino.Model:
+        """What was written, with one result, not compiled yet."""
+        return openvino.Model([ops.result(output)], list(self.inputs.values()), "tower")
+
     def pixels(self) -> Output:
         """See `Graph.pixels`."""
         tower = self._vision
         side, patch = tower.grid, tower.patch
-        pixels = _reshape(self.inputs["views"], [-1, side, patch, side, patch, 3])
-        pixels = ops.transpose(pixels, _whole([0, 1, 3, 2, 4, 5]))
+        lines = _reshape(self.inputs["views"], [-1, side, patch, side, patch * 3])  # whole ones move faster than pixels
+        pixels = ops.transpose(lines, _whole([0, 1, 3, 2, 4]))
         return ops.convert(_reshape(pixels, [-1, patch * patch * 3]), "f32").output(0)
 
     def place(self, patches: Output) -> Output:

@@ -127,7 +127,7 @@ class TorchGraph:
     def pixels(self) -> Tensor:
         """See `Graph.pixels`. 0 to 1, as `_SHADES` says."""
         side, patch = self._vision.grid, self._vision.patch
-        pixels = self._given.reshape(-1, side, patch, side, patch, 3).transpose(2, 3)
+        pixels = self._given.reshape(-1, side, patch, side, patch * 3).transpose(2, 3)
         return pixels.reshape(-1, patch * patch * 3).to(self._weights.dtype) / _SHADES
 
     def place(self, patches: Tensor) -> Tensor:
