@@ -64,6 +64,8 @@ def aims(records: Mapping[str, Record]) -> list[Aim]:
         *(_share(records, precision) for precision in _TIMES_THESIS),
         *(_alone(records, precision) for precision in _TIMES_THESIS),
         _most(records, "start", "start to first verdict, ViT-B/32, prompts cached", 2.0, "s"),
+        _most(records, "memory", "service, onnx fp32, after 200 pictures, server", 600.0, "MB"),
+        _most(records, "memory", "on the disk, the base installation", 260.0, "MB"),
     ]
 
 

@@ -7,7 +7,7 @@ measured comes from a record, so that the page cannot say anything else.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -154,14 +154,24 @@ def _peaks(found: Mapping[str, Record]) -> str:
 
 
 def _profile(found: Mapping[str, Record]) -> str:
-    """A row for a kind of operation, a column for a precision."""
     if "profile" not in found:
         return _MISSING
     results = found["profile"].results
-    cells = {tuple(result.about.values()): f"{told(result.median, 's')}, {result.note}" for result in results}
-    precisions, kinds = (list(dict.fromkeys(result.about[key] for result in results)) for key in ("precision", "kind"))
-    rows = ((kind, *(cells.get((precision, kind), "") for precision in precisions)) for kind in kinds)
-    return _table(("a view of a batch, openvino", *precisions), rows)
+    return _crossed(results, "kind", "precision", lambda result: f"{told(result.median, 's')}, {result.note}")
+
+
+def _memory(found: Mapping[str, Record]) -> str:
+    """A table each for what lies in a process, in a service, on the disk."""
+    if "memory" not in found:
+        return _MISSING
+    by_place: dict[str, list[Result]] = {}
+    for result in found["memory"].results:
+        by_place.setdefault(result.about["where"].split(",")[0], []).append(result)
+    return "\n\n".join(_crossed(results, "what", "where", _median) for results in by_place.values())
+
+
+def _median(result: Result) -> str:
+    return told(result.median, result.unit)
 
 
 def _cost(found: Mapping[str, Record]) -> str:
@@ -195,6 +205,13 @@ def _published(_: Mapping[str, Record]) -> str:
     return _table(("who", "with what", "a second", "as of"), rows)
 
 
+def _crossed(results: Sequence[Result], row: str, column: str, cell: Callable[[Result], str]) -> str:
+    """A row and a column for each value of what results are about."""
+    cells = {(result.about[row], result.about[column]): cell(result) for result in results}
+    rows, columns = (list(dict.fromkeys(result.about[key] for result in results)) for key in (row, column))
+    return _table(("", *columns), ((name, *(cells.get((name, what), "") for what in columns)) for name in rows))
+
+
 def _results(results: Iterable[Result]) -> str:
     return _table(("what", "median", "quartiles", "against", "compared"), (result.row() for result in results))
 
@@ -213,6 +230,7 @@ _BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
     "encode": _encode,
     "peaks": _peaks,
     "profile": _profile,
+    "memory": _memory,
     "cost": _cost,
     "cost_size": lambda _: _SIZE,
     "busy": lambda _: " and ".join(told(share, "share") for share in BUSY),

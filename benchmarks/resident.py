@@ -22,11 +22,11 @@ def main() -> None:
     taken = {"imported": resident()["resident"]}
     moderator = Workshop(Settings(data=Path(data), rows=ROWS)).moderator(policy)
     moderator.warm_up()
-    taken |= {f"opened, {what}": size for what, size in resident().items()}
+    taken |= {"opened": resident()["resident"]}
     files = [jpeg(_SIZE, seed) for seed in range(_FILES)]
     verdicts = moderator.check_many(files[number % _FILES] for number in range(PICTURES))
     assert not any(verdict.unscannable for verdict in verdicts)
-    taken |= {f"after {PICTURES} pictures, {what}": size for what, size in resident().items()}
+    taken |= {f"after {PICTURES} pictures": resident()["resident"], "peak": resident()["peak"]}
     print(json.dumps(taken))
 
 
