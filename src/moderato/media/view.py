@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from PIL import Image
 
-from moderato.types import Box, Frame, Interpolation, View, ViewSpec
+from moderato.media._resize import Rectangle, resize
+from moderato.types import Box, Frame, View, ViewSpec
 
-_FILTERS: dict[Interpolation, Image.Resampling] = {
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-}
 _SPARE = 1.6
 """A scaled JPEG keeps at least this many times the view's side: the resize after it still has pixels to average. On
 pictures with the spectrum of photographs values then differ by some 1.1 of 255 in the mean, at every scale; with 1.2
@@ -23,10 +19,6 @@ _OVERLAP = 1 / 8
 """Share of a square that its neighbour repeats, so that what lies on a seam is whole in one of them."""
 _MAX_SQUARES = 8
 """Beyond it (pictures longer than 7 times their width) the squares become oblongs: squeezed, but seen."""
-
-
-_Rectangle = tuple[float, float, float, float]
-"""A box whose edges may lie within pixels."""
 
 
 def reduction(size: tuple[int, int], spec: ViewSpec) -> int:
@@ -47,19 +39,19 @@ def cut(frame: Frame, spec: ViewSpec) -> list[View]:
             return [_view(frame, spec, square) for square in _squares(width, height)]
 
 
-def _view(frame: Frame, spec: ViewSpec, box: _Rectangle) -> View:
+def _view(frame: Frame, spec: ViewSpec, box: Rectangle) -> View:
     """A rectangle of the whole picture, resized to the square. What the filter reads beyond its edges is read."""
     (x, y), scale = frame.corner, frame.reduction
     inside = (x + box[0] / scale, y + box[1] / scale, x + box[2] / scale, y + box[3] / scale)
-    image = frame.image.resize((spec.side, spec.side), _FILTERS[spec.interpolation], box=inside)
-    return View(np.asarray(image), _rounded(box), frame.time, frame.number)
+    pixels = resize(frame.image, inside, spec.side, spec.interpolation)
+    return View(pixels, _rounded(box), frame.time, frame.number)
 
 
-def _centre(width: int, height: int, spec: ViewSpec) -> _Rectangle:
+def _centre(width: int, height: int, spec: ViewSpec) -> Rectangle:
     """What is left when the shortest side is brought to S (or a little more, by the spec's `share`), then cut to S×S.
 
     As Hugging Face's CLIP processor has it, rounded as there. Cutting first saves the resizing of all the rest, and
-    differs by roundings: to Pillow edges are float32, and it goes across or down first as it thinks cheaper.
+    differs by roundings.
     """
     short = min(width, height)
     across, down = (int(_edge(spec) * length / short) for length in (width, height))
@@ -84,5 +76,5 @@ def _squares(width: int, height: int) -> list[Box]:
     return [_rounded((0, start, width, start + length)) for start in starts]
 
 
-def _rounded(box: _Rectangle) -> Box:
+def _rounded(box: Rectangle) -> Box:
     return (round(box[0]), round(box[1]), round(box[2]), round(box[3]))

@@ -24,7 +24,7 @@ from moderato.caches import FileCache
 from moderato.types import Encoded, Place, Rows, ViewSpec
 
 _LOG = logging.getLogger(__name__)
-_MADE = "views 3"
+_MADE = "views 4"
 """Raise the number when decoding or cutting changes: what is kept is then of other views."""
 _BYTES_OF_ENTRY = 700  # of memory, beside its rows and places; both as tracemalloc told
 _BYTES_OF_PLACE = 340
