@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks.records import Record
 from benchmarks.timing import Result, told
@@ -91,7 +92,8 @@ def _alone(records: Mapping[str, Record], precision: str) -> Aim:
         _found(records, "encode", encoder=_ENCODER, precision=precision, batch=1, runtime=_runtime(among))
     )
     what = f"a view alone, {_ENCODER}, {precision}: times what it takes in a batch of {_BATCH}"
-    return Aim(what, _ALONE, alone and among and alone.median / among.median, "x", at_most=True, by=_runtime(among))
+    got = alone and among and median(one / of for one, of in zip(alone.values, among.values, strict=True))
+    return Aim(what, _ALONE, got, "x", at_most=True, by=_runtime(among))
 
 
 def _found(records: Mapping[str, Record], benchmark: str, **about: object) -> list[Result]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 ROUNDS = {
     "start": {"vit-b-32": 12},
     "decode": {"vit-b-32": 12},
-    "encode": {"vit-b-32": 7, "vit-l-14": 2},
+    "encode": {"vit-b-32": 6, "vit-l-14": 2},
     "profile": {"vit-b-32": 15},
     "path": {"vit-b-32": 5, "vit-l-14": 2},
     "bulk": {"vit-b-32": 3},
