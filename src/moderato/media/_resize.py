@@ -32,8 +32,8 @@ _SIMD_FILTERS: dict[Interpolation, str] = {"bicubic": "catmull_rom", "bilinear":
 _REACH = 2
 """Pixels to either side, of the smaller of both pictures, that the wider of these filters sees."""
 _STRIP = 2**16
-"""Pixels that are copied at a time. Larger strips are a little faster, but each thread that ever prepared a picture keeps
-the memory that they took."""
+"""Pixels that are copied at a time. Larger strips are a little faster, but each thread that ever prepared a picture
+keeps the memory that they took."""
 
 
 def resize(image: Image.Image, box: Rectangle, side: int, interpolation: Interpolation) -> NDArray[np.uint8]:
