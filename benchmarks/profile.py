@@ -22,6 +22,7 @@ from moderato.encoders import open_encoder
 from moderato.encoders._blocks import write_vision
 from moderato.encoders._openvino_graph import OpenVinoGraph, hints
 from moderato.encoders._quantise import Quantiser
+from moderato.encoders.openvino import precisions
 from moderato.settings import Settings
 from moderato.types import Views
 
@@ -44,7 +45,7 @@ def measure(checkpoint: Path, rounds: int) -> list[Result]:
     views = prepared(encoder.view, [jpeg((640, 480), seed) for seed in range(_BATCH)])
     tower, ranges = encoder.towers.vision, encoder.collect_ranges([views])
     results = []
-    for precision in ("fp32", "bf16", "int8"):
+    for precision in precisions():
         graph = OpenVinoGraph(tower, Quantiser(tower, ranges) if precision == "int8" else None)
         facts = {**hints(THREADS, "bf16" if precision == "bf16" else "f32"), "PERF_COUNT": True}
         compiled = openvino.Core().compile_model(graph.model(write_vision(graph, tower)), "CPU", facts)
